@@ -1,0 +1,3 @@
+"""camp: a GenAI back office that carries out its own deployment."""
+
+__version__ = "0.1.0"
