@@ -1,0 +1,118 @@
+"""What the leader can do. A closed union: the executor matches each and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.domain.fleet import Member
+from controlplane.domain.model import Blocker, Release, State
+
+
+@dataclass(frozen=True, slots=True)
+class PullImage:
+    """Bring a release's bytes to a host, so that a start needs no network."""
+
+    host: str
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class KeepImage:
+    """Hold the rollback release's bytes on a host until the rollout is over."""
+
+    host: str
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class DropImage:
+    """Let a host prune bytes that neither runs nor rollback need."""
+
+    host: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunMigration:
+    """Run the release's own `camp migrate upgrade` once, on one host."""
+
+    host: str
+    job: str
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class StartInstance:
+    """Run a release in a free slot."""
+
+    host: str
+    slot: int
+    release: Release
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitInstances:
+    """Put addresses into the routing table."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawInstances:
+    """Take addresses out of the routing table."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainInstance:
+    """Let requests and streams end, up to the drain deadline."""
+
+    host: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopInstance:
+    """End the process, by force after the grace."""
+
+    host: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSlot:
+    """Forget a slot whose process is gone."""
+
+    host: str
+    slot: int
+
+
+Action = (
+    PullImage
+    | KeepImage
+    | DropImage
+    | RunMigration
+    | StartInstance
+    | AdmitInstances
+    | WithdrawInstances
+    | DrainInstance
+    | StopInstance
+    | FreeSlot
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next step: what to do, which state that leaves, what is waited for, when to look again.
+
+    `wake_at` is database time in seconds; `progress` grows while instances move.
+    """
+
+    actions: tuple[Action, ...]
+    state: State
+    reason: str
+    blocker: Blocker | None = None
+    wake_at: float | None = None
+    progress: int = 0
+    cause: str = ""

@@ -1,0 +1,31 @@
+"""Asking an instance itself, at its own address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.domain.model import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What an instance said of itself; spec is None when nothing answered."""
+
+    ready: bool
+    spec: Spec | None = None
+    streams: int = 0
+    requests: int = 0
+    detail: str = ""
+
+
+class Health(Protocol):
+    """Short calls to an instance. Neither raises: an unreachable instance is an answer."""
+
+    async def probe(self, address: str) -> Probe:
+        """Readiness, identity, running streams and requests; bounded by a second."""
+        ...
+
+    async def drain(self, address: str, deadline_s: float) -> None:
+        """Ask the instance to let its streams end within the deadline; repeatable."""
+        ...

@@ -1,0 +1,26 @@
+"""The edges: written through a key-value store, believed only when they answer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from controlplane.domain.fleet import EdgeReading, Table
+
+
+class Routing(Protocol):
+    """One environment's routing table on all its edges."""
+
+    async def publish(self, table: Table, epoch: int) -> None:
+        """Replace the whole table at once. Raises Fenced when a higher epoch wrote, BusUnavailable.
+
+        An emptied store is seeded with this epoch.
+        """
+        ...
+
+    async def published(self) -> int | None:
+        """The revision in the store; None when the store was emptied. Raises BusUnavailable."""
+        ...
+
+    async def readings(self) -> tuple[EdgeReading, ...]:
+        """Ask every edge which revision it serves; an edge that fails says None. Never raises."""
+        ...

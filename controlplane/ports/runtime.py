@@ -1,0 +1,71 @@
+"""Where instances run on one host: processes or containers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.domain.fleet import ImageReport, Job, JobReport
+from controlplane.domain.model import Release, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One slot as the runtime sees it. `alive` is False once the process has ended.
+
+    `started` is this machine's monotonic time in seconds; it changes with each start.
+    """
+
+    slot: int
+    spec: Spec
+    address: str
+    alive: bool
+    started: float
+    stopping: bool = False
+    detail: str = ""
+
+
+class Runtime(Protocol):
+    """Every method returns promptly: long work goes on behind it and shows in the next look.
+
+    Instances outlive the runtime's owner and are adopted by the next one.
+    """
+
+    async def running(self) -> tuple[Running, ...]:
+        """All slots that have a process, or had one that nobody freed."""
+        ...
+
+    async def start(self, slot: int, release: Release) -> None:
+        """Begin to run a release in a slot; nothing if that slot's process is alive."""
+        ...
+
+    async def stop(self, slot: int, grace_s: float) -> None:
+        """Ask the slot's process to end and end it by force after the grace; repeatable.
+
+        Once it is gone the slot is no longer listed.
+        """
+        ...
+
+    async def pull(self, release: Release) -> None:
+        """Begin to bring a release's bytes here and verify them; nothing if present or under way."""
+        ...
+
+    async def images(self) -> tuple[ImageReport, ...]:
+        """The releases whose bytes are here, and those that could not be brought."""
+        ...
+
+    async def prune(self, keep: frozenset[str]) -> None:
+        """Remove the bytes of digests that are neither in `keep` nor running."""
+        ...
+
+    async def run_once(self, job: Job) -> None:
+        """Begin a one-shot run; nothing if a run of that id is known here."""
+        ...
+
+    async def jobs(self) -> tuple[JobReport, ...]:
+        """The one-shot runs known here."""
+        ...
+
+    async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
+        """The last lines a slot's process wrote."""
+        ...
