@@ -1,0 +1,110 @@
+"""Edges that follow a fake Redis in virtual time, and the routing that writes to them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from controlplane.domain.errors import Fenced, Stale
+from controlplane.domain.fleet import EdgeReading, Table
+from tests.fakes.redis import FakeRedis
+from tests.fakes.world import World
+
+
+class FakeEdge:
+    """One edge; it serves a new table `delay_s` after the table was written.
+
+    Like the real one it keeps its last table when Redis is gone or emptied. `down`: its API does
+    not answer, traffic still flows by `table`. `stuck`: it does not follow; once it is free again
+    it follows the newest table after `delay_s`.
+    """
+
+    def __init__(self, world: World, name: str, delay_s: float = 0.0) -> None:
+        self._world = world
+        self.name = name
+        self.delay_s = delay_s
+        self.down = False
+        self._stuck = False
+        self._table: Table | None = None
+        self._pending: deque[tuple[float, Table]] = deque()
+
+    @property
+    def table(self) -> Table | None:
+        """What traffic follows right now; None before the first table."""
+        if self._pending and not self._stuck:
+            self._follow()
+        return self._table
+
+    @property
+    def stuck(self) -> bool:
+        return self._stuck
+
+    @stuck.setter
+    def stuck(self, stuck: bool) -> None:
+        if stuck and not self._stuck:
+            self._follow()
+        if self._stuck and not stuck and self._pending:
+            newest = self._pending[-1][1]
+            self._pending.clear()
+            self._pending.append((self._world.now + self.delay_s, newest))
+        self._stuck = stuck
+
+    def _follow(self) -> None:
+        pending = self._pending
+        while pending and pending[0][0] <= self._world.now:
+            self._table = pending.popleft()[1]
+
+    def offer(self, table: Table) -> None:
+        """A table was written to the store that this edge watches."""
+        self._pending.append((self._world.now + self.delay_s, table))
+
+    def reading(self) -> EdgeReading:
+        if self.down:
+            return EdgeReading(self.name, None, "the edge does not answer")
+        table = self.table
+        if table is None:
+            return EdgeReading(self.name, None, "the edge has no table of this environment")
+        return EdgeReading(self.name, table.revision)
+
+
+class FakeRouting:
+    """One environment's table in a fake Redis, fenced by epoch."""
+
+    def __init__(
+        self, redis: FakeRedis, edges: Sequence[FakeEdge], environment: str = "local"
+    ) -> None:
+        self._redis = redis
+        self._point = redis.world.point
+        self.edges = tuple(edges)
+        self._epoch_key = f"camp:{environment}:routing:epoch"
+        self._revision_key = f"camp:{environment}:routing:revision"
+
+    async def publish(self, table: Table, epoch: int) -> None:
+        await self._point("routing.publish")
+        self._redis.check()
+        self._fence(table, epoch)
+        self._redis.put(self._epoch_key, epoch)
+        self._redis.put(self._revision_key, table.revision)
+        for edge in self.edges:
+            edge.offer(table)
+        await self._point("routing.publish.done")
+
+    def _fence(self, table: Table, epoch: int) -> None:
+        written: int = self._redis.get(self._epoch_key) or 0
+        if written > epoch:
+            raise Fenced(f"Routing was written in epoch {written}, ours is {epoch}: step down.")
+        if written == epoch and table.revision < (self._redis.get(self._revision_key) or 0):
+            raise Stale("A newer table of this epoch is in place; look again.")
+
+    async def published(self) -> int | None:
+        await self._point("routing.published")
+        self._redis.check()
+        revision: int | None = self._redis.get(self._revision_key)
+        await self._point("routing.published.done")
+        return revision
+
+    async def readings(self) -> tuple[EdgeReading, ...]:
+        await self._point("routing.readings")
+        readings = tuple(edge.reading() for edge in self.edges)
+        await self._point("routing.readings.done")
+        return readings
