@@ -1,0 +1,1 @@
+"""What `camp demo` and the tests need from a bare machine."""

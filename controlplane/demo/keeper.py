@@ -77,7 +77,7 @@ def start(command: list[str], log: str, user: str | None) -> subprocess.Popen[by
             user=user,
             group=primary_group(user),
             extra_groups=[] if user else None,
-            preexec_fn=die_with_keeper,
+            preexec_fn=die_with_keeper,  # noqa: PLW1509 - the keeper has one thread
         )
 
 
