@@ -1,0 +1,47 @@
+"""Asking instances on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from controlplane.ports.health import Probe
+from tests.fakes.runtime import FakeMachine, FakeProcess
+from tests.fakes.world import World
+
+
+class FakeHealth:
+    """The health port over fake machines; an address is `host:port`."""
+
+    def __init__(self, world: World, machines: Mapping[str, FakeMachine]) -> None:
+        self._world = world
+        self._machines = machines
+
+    async def probe(self, address: str) -> Probe:
+        await self._world.point("health.probe")
+        machine = self._machines.get(address.partition(":")[0])
+        process = machine.at(address) if machine else None
+        now = self._world.now
+        if machine is None or process is None or not process.up(now):
+            return SILENT
+        spec = process.behaviour.answers_as or process.spec
+        streams = process.streams(now)
+        if machine.ready(process):
+            return Probe(True, spec, streams, streams)
+        return Probe(False, spec, streams, streams, _why(process))
+
+    async def drain(self, address: str, deadline_s: float) -> None:
+        await self._world.point("health.drain")
+        machine = self._machines.get(address.partition(":")[0])
+        process = machine.at(address) if machine else None
+        if process is not None and process.up(self._world.now):
+            ends = self._world.now + min(process.behaviour.streams_s, deadline_s)
+            process.streams_end = min(process.streams_end, ends)
+            process.draining = True
+        await self._world.point("health.drain.done")
+
+
+SILENT = Probe(False, detail="nothing answers")
+
+
+def _why(process: FakeProcess) -> str:
+    return "draining" if process.draining or process.stopping else "not ready"

@@ -1,0 +1,16 @@
+"""What an agent remembers, without a disk."""
+
+from __future__ import annotations
+
+
+class FakeMemory:
+    """The memory port; hand the same object to the next agent of the host."""
+
+    def __init__(self, epoch: int = 0) -> None:
+        self._epoch = epoch
+
+    def epoch(self) -> int:
+        return self._epoch
+
+    def remember(self, epoch: int) -> None:
+        self._epoch = max(self._epoch, epoch)
