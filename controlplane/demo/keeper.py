@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import pwd
 import select
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 OWNER_CHECK_INTERVAL_S = 0.5
@@ -68,7 +70,7 @@ def start(command: list[str], log: str, user: str | None) -> subprocess.Popen[by
         if os.getppid() != keeper:
             os._exit(1)
 
-    with open(log, "ab") as output:
+    with Path(log).open("ab") as output:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -84,8 +86,6 @@ def start(command: list[str], log: str, user: str | None) -> subprocess.Popen[by
 def primary_group(user: str | None) -> int | None:
     if user is None:
         return None
-    import pwd
-
     return pwd.getpwnam(user).pw_gid
 
 

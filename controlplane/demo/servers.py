@@ -13,6 +13,7 @@ import http.client
 import os
 import pwd
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -346,3 +347,22 @@ def _status(port: int, path: str) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def main() -> None:
+    """Run all three under .camp/servers until Ctrl-C, with fresh logs and kept data."""
+    folder = Path(".camp") / "servers"
+    postgres = start_postgres(folder / "postgres")
+    redis = start_redis(folder / "redis")
+    traefik = start_traefik(folder / "traefik", redis)
+    print(f"CAMP_DATABASE_URL={postgres.url()}")
+    print(f"CAMP_REDIS_URL={redis.url()}")
+    print(f"Traefik: {traefik.url} (API {traefik.api_url}). Ctrl-C stops all three.", flush=True)
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+    for server in (traefik, redis, postgres):
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

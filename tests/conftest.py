@@ -1,0 +1,68 @@
+"""Real servers for the tests, one set a worker, started when the first test asks."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from controlplane.demo.servers import (
+    PostgresServer,
+    RedisServer,
+    TraefikServer,
+    start_postgres,
+    start_redis,
+    start_traefik,
+)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run every `async def test_…` on asyncio, as the program does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    server = start_postgres(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> Iterator[str]:
+    """An empty database of the test's own, as `postgresql+asyncpg://…`."""
+    yield from _database(postgres, template="template0")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The worker's Redis, emptied. Database 0 is the one that `traefik` follows."""
+    with redis.Redis.from_url(redis_server.url()) as client:
+        client.flushall()
+    return redis_server.url()
+
+
+@pytest.fixture(scope="session")
+def traefik(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
+) -> Iterator[TraefikServer]:
+    """A Traefik on the worker's Redis, root key `traefik`."""
+    server = start_traefik(tmp_path_factory.mktemp("traefik"), redis_server)
+    yield server
+    server.stop()
+
+
+def _database(postgres: PostgresServer, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield postgres.create_database(name, template)
+    postgres.drop_database(name)
