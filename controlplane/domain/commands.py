@@ -27,14 +27,13 @@ UNTOUCHED = frozenset({State.PENDING, State.PREFLIGHT, State.AWAITING_APPROVAL})
 def steer(rollout: Rollout, command: Command, actor: str, now: float) -> Rollout:
     """The rollout after the command. Raises Conflict with what is possible instead."""
     if not rollout.active:
-        raise Conflict(
-            f"Rollout {rollout.id} is already {rollout.state}; start a new one instead."
-        )
+        raise Conflict(f"Rollout {rollout.id} is already {rollout.state}; start a new one instead.")
     match command:
         case Command.APPROVE:
             return _approve(rollout, actor)
         case Command.PAUSE:
-            return _only(PAUSABLE, rollout, command, State.PAUSED, actor, now)
+            _require(PAUSABLE, rollout, command)
+            return enter(rollout, State.PAUSED, now, f"paused by {actor}")
         case Command.RESUME:
             return _resume(rollout, now)
         case Command.ABORT:
@@ -61,20 +60,12 @@ def _approve(rollout: Rollout, actor: str) -> Rollout:
     return replace(rollout, approved=True, cause=f"approved by {actor}")
 
 
-def _only(
-    states: frozenset[State],
-    rollout: Rollout,
-    command: Command,
-    into: State,
-    actor: str,
-    now: float,
-) -> Rollout:
+def _require(states: frozenset[State], rollout: Rollout, command: Command) -> None:
     if rollout.state not in states:
         fitting = ", ".join(sorted(states))
         raise Conflict(
             f"Rollout {rollout.id} is {rollout.state}; {command} is possible while it is {fitting}."
         )
-    return enter(rollout, into, now, f"{command} by {actor}")
 
 
 def _resume(rollout: Rollout, now: float) -> Rollout:
@@ -86,6 +77,7 @@ def _resume(rollout: Rollout, now: float) -> Rollout:
 def _rollback(rollout: Rollout, actor: str, now: float) -> Rollout:
     if rollout.source is None:
         raise Conflict(
-            f"Rollout {rollout.id} replaced nothing, so there is no release to go back to; abort it."
+            f"Rollout {rollout.id} replaced nothing: there is no release to go back to. Abort it."
         )
-    return _only(REVERSIBLE, rollout, Command.ROLLBACK, State.ROLLING_BACK, actor, now)
+    _require(REVERSIBLE, rollout, Command.ROLLBACK)
+    return enter(rollout, State.ROLLING_BACK, now, f"rolled back by {actor}")

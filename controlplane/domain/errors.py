@@ -1,4 +1,4 @@
-"""What can go wrong in the control plane; each error has a code, a sentence, and says if retrying helps."""
+"""What can go wrong in the control plane: a code, a sentence, and whether retrying helps."""
 
 from __future__ import annotations
 

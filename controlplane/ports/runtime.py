@@ -47,7 +47,7 @@ class Runtime(Protocol):
         ...
 
     async def pull(self, release: Release) -> None:
-        """Begin to bring a release's bytes here and verify them; nothing if present or under way."""
+        """Begin to bring a release's bytes here and verify them, unless present or under way."""
         ...
 
     async def images(self) -> tuple[ImageReport, ...]:

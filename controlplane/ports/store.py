@@ -6,59 +6,12 @@ nothing the plan was made from has changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.domain.fleet import HostDesired, HostReport, Job, SlotGoal, Table
-from controlplane.domain.model import Environment, Release, Rollout
+from controlplane.domain.fleet import HostDesired, HostReport
+from controlplane.domain.records import Changes, HostRow, Snapshot
 
-
-@dataclass(frozen=True, slots=True)
-class HostRow:
-    """One host as stored. Versions count changes; `seen_at` moves with every report."""
-
-    name: str
-    desired_version: int
-    images: tuple[Release, ...]
-    report: HostReport | None
-    report_version: int
-    seen_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One consistent look at an environment; `now` is database time in seconds.
-
-    `rollout` is the active one, or None.
-    """
-
-    now: float
-    environment: Environment
-    rollout: Rollout | None
-    slots: tuple[SlotGoal, ...]
-    hosts: tuple[HostRow, ...]
-    table: Table
-    jobs: tuple[Job, ...]
-    schema: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What one step writes, all or nothing.
-
-    `slots` are upserts, `freed` deletes; hosts named in either, in `images` (the new whole list
-    of a host) or in `jobs` get a new desired version. `events` are (kind, message) for the log.
-    `current`: the release the environment now holds, with `previous` to go back to.
-    """
-
-    rollout: Rollout | None = None
-    slots: tuple[SlotGoal, ...] = ()
-    freed: tuple[tuple[str, int], ...] = ()
-    images: tuple[tuple[str, tuple[Release, ...]], ...] = ()
-    jobs: tuple[Job, ...] = ()
-    table: Table | None = None
-    events: tuple[tuple[str, str], ...] = ()
-    held: tuple[Release, Release | None] | None = None
+__all__ = ["Changes", "HostRow", "Snapshot", "Store"]
 
 
 class Store(Protocol):

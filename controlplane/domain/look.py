@@ -1,0 +1,92 @@
+"""Laying goals, reports and edge readings side by side."""
+
+from __future__ import annotations
+
+from controlplane.domain.fleet import (
+    EdgeReading,
+    Fleet,
+    Host,
+    Instance,
+    Member,
+    SlotGoal,
+    SlotReport,
+    Table,
+)
+from controlplane.domain.records import HostRow, Snapshot
+
+# Agents report at least every second; four missed reports are no longer bad luck.
+SILENT_AFTER_S = 4.0
+
+
+def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...]) -> Fleet:
+    """The fleet as it can be believed now; an edge without the intended revision is unconfirmed."""
+    hosts = tuple(_host(row, snapshot.now) for row in snapshot.hosts)
+    members = {(m.host, m.slot): m for m in snapshot.table.members}
+    goals: dict[str, dict[int, SlotGoal]] = {row.name: {} for row in snapshot.hosts}
+    for goal in snapshot.slots:
+        goals.setdefault(goal.host, {})[goal.slot] = goal
+    instances: list[Instance] = []
+    for row, host in zip(snapshot.hosts, hosts, strict=True):
+        instances.extend(_instances(row, host, goals[row.name], members))
+    return Fleet(
+        hosts=hosts,
+        instances=tuple(instances),
+        table=snapshot.table,
+        unconfirmed=_unconfirmed(snapshot.table, readings),
+        jobs=snapshot.jobs,
+        schema=snapshot.schema,
+    )
+
+
+def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeReading, ...]:
+    return tuple(r for r in readings if r.revision != table.revision)
+
+
+def _host(row: HostRow, now: float) -> Host:
+    silent_s = max(0.0, now - row.seen_at)
+    images = row.report.images if row.report else ()
+    return Host(
+        name=row.name,
+        silent_s=silent_s,
+        silent=silent_s > SILENT_AFTER_S,
+        settled=row.report is not None and row.report.desired_version == row.desired_version,
+        images=frozenset(i.digest for i in images if i.present),
+        wanted_images=frozenset(r.digest for r in row.images),
+        image_errors=tuple(i for i in images if i.error),
+    )
+
+
+def _instances(
+    row: HostRow,
+    host: Host,
+    goals: dict[int, SlotGoal],
+    members: dict[tuple[str, int], Member],
+) -> list[Instance]:
+    reports = {s.slot: s for s in row.report.slots} if row.report else {}
+    return [
+        _instance(host, slot, goals.get(slot), reports.get(slot), members.get((host.name, slot)))
+        for slot in sorted(goals.keys() | reports.keys())
+    ]
+
+
+def _instance(
+    host: Host, slot: int, goal: SlotGoal | None, report: SlotReport | None, member: Member | None
+) -> Instance:
+    """A slot that reports another spec than its goal reports nothing about that goal."""
+    spec = goal.release.spec if goal else report.spec if report else None
+    assert spec is not None
+    believed = report if report is not None and report.spec == spec else None
+    return Instance(
+        host=host.name,
+        slot=slot,
+        spec=spec,
+        goal=goal.goal if goal else None,
+        since=goal.since if goal else 0.0,
+        phase=believed.phase if believed else None,
+        address=believed.address if believed else "",
+        drained=believed.drained if believed else False,
+        admitted_once=goal.admitted_once if goal else True,
+        member=member,
+        silent=host.silent,
+        detail=report.detail if report else "",
+    )

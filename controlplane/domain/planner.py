@@ -1,0 +1,187 @@
+"""Deciding the next step of a rollout. Pure: the same look and time give the same plan."""
+
+from __future__ import annotations
+
+from controlplane.domain import gates
+from controlplane.domain.actions import Action, DropImage, KeepImage, Plan, PullImage, RunMigration
+from controlplane.domain.fleet import Fleet, Job
+from controlplane.domain.gates import Failure, Wait
+from controlplane.domain.model import Kind, OnFailure, Policy, Release, Rollout, State
+from controlplane.domain.strategies.rolling import converge, converged, keepers, readmit, tend
+
+
+def plan(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
+    """The next step of an active rollout; `now` is database time in seconds."""
+    if now >= rollout.deadline_at:
+        return _expired(rollout)
+    match rollout.state:
+        case State.PENDING:
+            return Plan((), State.PREFLIGHT, "The rollout begins with its checks.")
+        case State.PREFLIGHT:
+            return _preflight(rollout, fleet, now)
+        case State.AWAITING_APPROVAL:
+            return _awaiting_approval(rollout, now)
+        case State.MIGRATING:
+            return _migrating(rollout, fleet, now)
+        case State.PROGRESSING:
+            return _progressing(rollout, fleet, policy, now)
+        case State.VERIFYING:
+            return _verifying(rollout, fleet, policy, now)
+        case State.PAUSED:
+            return _paused(rollout, fleet, now)
+        case State.ROLLING_BACK:
+            return _rolling_back(rollout, fleet, policy, now)
+        case _:
+            return Plan((), rollout.state, "The rollout is over.")
+
+
+def settle(fleet: Fleet) -> tuple[Action, ...]:
+    """What is done while no rollout is active: withdraw what is gone, readmit what came back."""
+    return (*tend(fleet), *readmit(fleet))
+
+
+def _preflight(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
+    fetch = tuple(
+        PullImage(host.name, release)
+        if release.digest == rollout.target.digest
+        else KeepImage(host.name, release)
+        for host in fleet.hosts
+        for release in gates.missing_images(rollout, host)
+    )
+    if fetch:
+        return Plan(fetch, State.PREFLIGHT, "Every host fetches the bytes before anything changes.")
+    match gates.preflight(rollout, fleet):
+        case Failure(sentence):
+            return Plan((), State.FAILED, sentence, cause=sentence)
+        case Wait() as wait:
+            return _waiting(rollout, wait, now)
+        case None:
+            after = State.AWAITING_APPROVAL if rollout.policy.approval else State.MIGRATING
+            return Plan((), after, "All checks before the change hold.")
+
+
+def _awaiting_approval(rollout: Rollout, now: float) -> Plan:
+    if rollout.approved:
+        return Plan((), State.MIGRATING, "The rollout was approved.")
+    wait = Wait("needs_approval", "An operator must approve this rollout.", ("approve", "abort"))
+    return _waiting(rollout, wait, now)
+
+
+def _migrating(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
+    match gates.migration(rollout, fleet):
+        case Failure(sentence):
+            return Plan((), State.FAILED, sentence, cause=sentence)
+        case Wait() as wait:
+            return _waiting(rollout, wait, now)
+        case Job() as job:
+            run = RunMigration(job.host, job.id, job.release)
+            return Plan((run,), State.MIGRATING, f"{job.host} runs the migration.")
+        case None:
+            return Plan((), State.PROGRESSING, "The schema is what the release needs.")
+
+
+def _progressing(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
+    failure = gates.readiness(rollout, fleet, now)
+    if failure is not None:
+        return _give_up(rollout, failure.sentence)
+    if converged(rollout.target, fleet, policy):
+        return Plan((), State.VERIFYING, "Every slot runs the release; now it must hold.")
+    return _moving(rollout, fleet, policy, now)
+
+
+def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
+    failure = gates.readiness(rollout, fleet, now)
+    if failure is not None:
+        return _give_up(rollout, failure.sentence)
+    if not converged(rollout.target, fleet, policy):
+        return _moving(rollout, fleet, policy, now)
+    until = rollout.state_since + policy.bake_s
+    if now >= until:
+        return Plan(_drop(rollout, fleet), State.SUCCEEDED, "The release held on every slot.")
+    wait = Wait("baking", f"The release must hold for {policy.bake_s:g} s.", ("wait", "rollback"))
+    return _waiting(rollout, wait, now, wake_at=until)
+
+
+def _paused(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
+    sentence = f"The rollout is paused: {rollout.cause}." if rollout.cause else "Paused."
+    wait = Wait("paused", sentence, ("resume", "rollback", "abort"))
+    return _waiting(rollout, wait, now, actions=settle(fleet))
+
+
+def _rolling_back(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
+    assert rollout.source is not None
+    if converged(rollout.source, fleet, policy):
+        reason = f"Every slot runs {rollout.source.version} again."
+        return Plan(_drop(rollout, fleet), State.ROLLED_BACK, reason)
+    return _moving(rollout, fleet, policy, now)
+
+
+def _moving(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
+    """One step of replacing instances, or what it waits for."""
+    release = rollout.destination
+    actions = converge(release, fleet, policy)
+    done = progress(release, fleet, policy)
+    if actions:
+        reason = f"{len(actions)} step(s) towards {release.version}."
+        return Plan(actions, rollout.state, reason, progress=done)
+    return _waiting(rollout, gates.convergence(release, fleet, policy), now, progress=done)
+
+
+def progress(release: Release, fleet: Fleet, policy: Policy) -> int:
+    """A count that grows while the fleet nears the release: slots held, and old ones gone."""
+    kept = keepers(release.spec, fleet.instances, policy.instances_per_host)
+    others = sum(i.spec != release.spec for i in fleet.instances)
+    desired = policy.instances_per_host * len(fleet.hosts)
+    return sum(i.available for i in kept) + len(kept) + max(0, desired - others)
+
+
+def _waiting(
+    rollout: Rollout,
+    wait: Wait,
+    now: float,
+    *,
+    wake_at: float | None = None,
+    progress: int = 0,
+    actions: tuple[Action, ...] = (),
+) -> Plan:
+    held = gates.blocker(wait, rollout, now)
+    wake = min(wake_at or rollout.deadline_at, rollout.deadline_at)
+    return Plan(actions, rollout.state, wait.sentence, held, wake, progress)
+
+
+def _give_up(rollout: Rollout, cause: str) -> Plan:
+    """What the policy says about a release that does not hold.
+
+    Never back to the spec that failed, and a rollback is not rolled back by itself.
+    """
+    source = rollout.source
+    returnable = source is not None and source.spec != rollout.target.spec
+    if rollout.policy.on_failure is OnFailure.PAUSE:
+        return Plan((), State.PAUSED, cause, cause=cause)
+    if returnable and rollout.kind is Kind.DEPLOY:
+        return Plan((), State.ROLLING_BACK, cause, cause=cause)
+    return Plan((), State.FAILED, cause, cause=cause)
+
+
+def _expired(rollout: Rollout) -> Plan:
+    waited = rollout.blocker.sentence if rollout.blocker else "nothing moved."
+    cause = f"The deadline for {rollout.state} passed: {waited}"
+    match rollout.state:
+        case State.PROGRESSING | State.VERIFYING:
+            return _give_up(rollout, cause)
+        case State.AWAITING_APPROVAL | State.PAUSED:
+            return Plan((), State.ABORTED, cause, cause=cause)
+        case _:
+            return Plan((), State.FAILED, cause, cause=cause)
+
+
+def _drop(rollout: Rollout, fleet: Fleet) -> tuple[Action, ...]:
+    """Prune what neither the held release nor the one to return to needs."""
+    if rollout.state is State.ROLLING_BACK:
+        keep = {rollout.source.digest} if rollout.source else set()
+        gone = {rollout.target.digest}
+        return tuple(
+            DropImage(h.name, d) for h in fleet.hosts for d in sorted(h.wanted_images & gone - keep)
+        )
+    keep = {r.digest for r in gates.needed_images(rollout)}
+    return tuple(DropImage(h.name, d) for h in fleet.hosts for d in sorted(h.wanted_images - keep))
