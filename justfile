@@ -1,0 +1,63 @@
+# Recipes for developers; `./justw RECIPE` runs them on a machine without just and uv.
+
+set positional-arguments := true
+
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Install the locked dependencies into .venv
+setup:
+    uv sync --frozen
+
+# Format the code and put right what ruff can
+fmt:
+    uv run --frozen ruff check --fix-only --quiet .
+    uv run --frozen ruff format .
+
+# Check style, formatting, imports and shell scripts
+lint:
+    uv run --frozen ruff check .
+    uv run --frozen ruff format --check .
+    uv run --frozen lint-imports
+    uv run --frozen shellcheck justw .ci/run
+
+# Check the types
+types:
+    uv run --frozen mypy
+
+# Run the tests with coverage, or only those named: just test tests/unit -k lease
+test *ARGS:
+    #!/bin/sh
+    set -eu
+    if [ "$#" -gt 0 ]; then
+        exec uv run --frozen pytest "$@"
+    fi
+    exec uv run --frozen pytest -n 2 --dist worksteal --cov --cov-report=term
+
+# Simulate rollouts with faults: just sim 42, just sim 1..20000
+sim *ARGS:
+    uv run --frozen python -m tests.simulation.run "$@"
+
+# Deploy, fail and roll back under load, all on this machine
+demo *ARGS:
+    uv run --frozen camp demo "$@"
+
+# Run a benchmark: just bench rollout
+bench NAME *ARGS:
+    #!/bin/sh
+    set -eu
+    name=$1
+    shift
+    exec uv run --frozen python -m "benchmarks.$name" "$@"
+
+# Run a migration command: just migrate upgrade
+migrate *ARGS:
+    uv run --frozen camp migrate "$@"
+
+# Keep PostgreSQL, Redis and Traefik running until Ctrl-C
+servers:
+    uv run --frozen python -m controlplane.demo.servers
+
+# Everything that must hold before a commit
+check: lint types test
