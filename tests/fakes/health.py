@@ -23,11 +23,13 @@ class FakeHealth:
         now = self._world.now
         if machine is None or process is None or not process.up(now):
             return SILENT
-        spec = process.behaviour.answers_as or process.spec
-        streams = process.streams(now)
-        if machine.ready(process):
-            return Probe(True, spec, streams, streams)
-        return Probe(False, spec, streams, streams, _why(process))
+        ready, streams = machine.ready(process), process.streams(now)
+        probe = process.probe
+        if probe is None or probe.ready != ready or probe.streams != streams:
+            spec = process.behaviour.answers_as or process.spec
+            detail = "" if ready else _why(process)
+            probe = process.probe = Probe(ready, spec, streams, streams, detail)
+        return probe
 
     async def drain(self, address: str, deadline_s: float) -> None:
         await self._world.point("health.drain")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from controlplane.domain.fleet import ImageReport, Job, JobReport, JobState
 from controlplane.domain.model import Release, Spec
+from controlplane.ports.health import Probe
 from controlplane.ports.runtime import Running
 from tests.fakes.world import World
 
@@ -52,33 +53,40 @@ class FakeProcess:
     draining: bool = False
     streams_end: float = NEVER
     detail: str = ""
+    view: Running | None = None
+    probe: Probe | None = None
+
+    def seen(self, now: float) -> Running:
+        """How the runtime lists it; the last answer again while it is still true (for speed)."""
+        view, alive = self.view, now < self.ends
+        if view is None or view.alive != alive or view.stopping != self.stopping:
+            view = self.view = Running(
+                self.slot, self.spec, self.address, alive, self.started, self.stopping, self.detail
+            )
+        return view
 
     def streams(self, now: float) -> int:
-        running = self.behaviour.streams_s > 0 and now < min(
-            self.streams_end, self.ends
-        )
+        running = self.behaviour.streams_s > 0 and now < min(self.streams_end, self.ends)
         return int(running and now >= self.started + self.behaviour.start_s)
 
     def up(self, now: float) -> bool:
         return self.started + self.behaviour.start_s <= now < self.ends
 
     def ready(self, now: float) -> bool:
-        if (
-            not self.up(now)
-            or not self.behaviour.ready
-            or self.draining
-            or self.stopping
-        ):
+        if not self.up(now) or not self.behaviour.ready or self.draining or self.stopping:
             return False
         age = now - self.started
-        return not any(begin <= age < end for begin, end in self.behaviour.unready)
+        return all(age < begin or age >= end for begin, end in self.behaviour.unready)
 
 
 @dataclass(slots=True)
 class FakePull:
     done_at: float
-    error: str = ""
-    permanent: bool = False
+    report: ImageReport
+
+    @property
+    def error(self) -> str:
+        return self.report.error
 
 
 @dataclass(slots=True)
@@ -118,13 +126,11 @@ class FakeMachine:
 
     def preload(self, release: Release) -> None:
         """The bytes are here already."""
-        self.pulls[release.digest] = FakePull(self.world.now)
+        self.pulls[release.digest] = FakePull(self.world.now, ImageReport(release.digest, True))
 
     def preload_job(self, job: Job, state: JobState) -> None:
         """A one-shot run has ended here already."""
-        self.runs[job.id] = FakeJob(
-            job, self.world.now, state is JobState.FAILED, settled=True
-        )
+        self.runs[job.id] = FakeJob(job, self.world.now, state is JobState.FAILED, settled=True)
 
     def crash(self, slot: int) -> None:
         """The slot's process dies by itself, now."""
@@ -143,7 +149,9 @@ class FakeMachine:
 
     def ready(self, process: FakeProcess) -> bool:
         now = self.world.now
-        return process.ready(now) and not any(a <= now < b for a, b in self.outages)
+        if not process.ready(now):
+            return False
+        return not self.outages or all(now < a or now >= b for a, b in self.outages)
 
     def settle(self) -> None:
         """Apply what jobs have done by now; call it before looking at what jobs change."""
@@ -162,16 +170,10 @@ class FakeMachine:
         address = f"{self.host}:{20_000 + self.starts}"
         behaviour = self.behaviour(release.digest)
         present = self.has(release.digest)
-        ends = (
-            NEVER if behaviour.crash_after_s is None else now + behaviour.crash_after_s
-        )
-        process = FakeProcess(
-            slot, release.spec, address, now, behaviour, ends if present else now
-        )
+        ends = NEVER if behaviour.crash_after_s is None else now + behaviour.crash_after_s
+        process = FakeProcess(slot, release.spec, address, now, behaviour, ends if present else now)
         if not present:
-            process.detail = (
-                f"The bytes of {release.digest} are not on this host; pull them first."
-            )
+            process.detail = f"The bytes of {release.digest} are not on this host; pull them first."
         self.slots[slot] = process
 
     def end(self, slot: int, grace_s: float) -> None:
@@ -190,17 +192,16 @@ class FakeMachine:
     def fetch(self, release: Release) -> None:
         now = self.world.now
         known = self.pulls.get(release.digest)
-        if known is not None and (
-            not known.error or known.permanent or known.done_at > now
-        ):
+        if known is not None and (not known.error or known.report.permanent or known.done_at > now):
             return
         behaviour = self.behaviour(release.digest)
         attempt = self.pull_attempts.get(release.digest, 0) + 1
         self.pull_attempts[release.digest] = attempt
-        pull = FakePull(now + behaviour.pull_s)
+        report = ImageReport(release.digest, True)
         if attempt <= behaviour.pull_failures:
-            pull.error, pull.permanent = behaviour.pull_error, behaviour.pull_permanent
-        self.pulls[release.digest] = pull
+            error, permanent = behaviour.pull_error, behaviour.pull_permanent
+            report = ImageReport(release.digest, False, error, permanent)
+        self.pulls[release.digest] = FakePull(now + behaviour.pull_s, report)
 
     def drop(self, keep: frozenset[str]) -> None:
         now = self.world.now
@@ -240,9 +241,7 @@ class FakeRuntime:
         for slot in gone:
             del slots[slot]
         return tuple(
-            Running(
-                p.slot, p.spec, p.address, now < p.ends, p.started, p.stopping, p.detail
-            )
+            Running(p.slot, p.spec, p.address, now < p.ends, p.started, p.stopping, p.detail)
             for p in slots.values()
         )
 
@@ -264,11 +263,7 @@ class FakeRuntime:
     async def images(self) -> tuple[ImageReport, ...]:
         await self._world.point("runtime.images")
         now = self._world.now
-        return tuple(
-            ImageReport(digest, not pull.error, pull.error, pull.permanent)
-            for digest, pull in self._machine.pulls.items()
-            if pull.done_at <= now
-        )
+        return tuple([p.report for p in self._machine.pulls.values() if p.done_at <= now])
 
     async def prune(self, keep: frozenset[str]) -> None:
         await self._world.point("runtime.prune")
@@ -284,7 +279,7 @@ class FakeRuntime:
         await self._world.point("runtime.jobs")
         self._machine.settle()
         now = self._world.now
-        return tuple(_job_report(run, now) for run in self._machine.runs.values())
+        return tuple([_job_report(run, now) for run in self._machine.runs.values()])
 
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
         await self._world.point("runtime.logs")
