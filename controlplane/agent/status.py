@@ -1,0 +1,97 @@
+"""What an agent makes of one slot: measured facts, on this machine's monotonic clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from controlplane.domain.fleet import Phase, SlotReport
+from controlplane.domain.model import Policy, Spec
+from controlplane.ports.health import Probe
+from controlplane.ports.runtime import Running
+
+# Two looks in a row: one request may be in the edge's hands while the first count is taken.
+QUIET_LOOKS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is remembered of one slot between two looks; times are monotonic seconds.
+
+    `started` tells one process from the next. An adopted process is taken to have been ready.
+    """
+
+    started: float
+    ever_ready: bool = False
+    ready_since: float | None = None
+    unready_since: float | None = None
+    drain_since: float | None = None
+    quiet_looks: int = 0
+    restarts: int = 0
+    restart_at: float = 0.0
+
+
+def matches(answered: Spec | None, spec: Spec) -> bool:
+    """The instance itself says that it is what was meant to run: version, digest, configuration."""
+    return answered == spec
+
+
+def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
+    """The watch for this process; a new process starts a new one but keeps the restart count."""
+    if watch is None:
+        return Watch(running.started, ever_ready=adopted)
+    if watch.started != running.started:
+        return Watch(running.started, restarts=watch.restarts, restart_at=watch.restart_at)
+    return watch
+
+
+def probed(watch: Watch, probe: Probe, spec: Spec, now: float) -> Watch:
+    """The watch after the instance was asked."""
+    if probe.ready and matches(probe.spec, spec):
+        since = watch.ready_since if watch.ready_since is not None else now
+        return replace(watch, ever_ready=True, ready_since=since, unready_since=None)
+    since = watch.unready_since if watch.unready_since is not None else now
+    return replace(watch, ready_since=None, unready_since=since)
+
+
+def draining(watch: Watch, probe: Probe, now: float) -> Watch:
+    """The watch while streams and requests end; what does not answer has neither."""
+    since = watch.drain_since if watch.drain_since is not None else now
+    quiet = watch.quiet_looks + 1 if probe.streams == probe.requests == 0 else 0
+    return replace(watch, drain_since=since, quiet_looks=quiet)
+
+
+def drained(watch: Watch, policy: Policy, now: float) -> bool:
+    """No stream and no request is left, or the drain deadline has passed."""
+    if watch.drain_since is None:
+        return False
+    overdue = now - watch.drain_since >= policy.drain_deadline_s
+    return watch.quiet_looks >= QUIET_LOOKS or overdue
+
+
+def phase(watch: Watch, running: Running, policy: Policy, now: float) -> Phase:
+    """Where the instance stands: see `controlplane.domain.fleet.Phase`."""
+    if watch.restarts >= policy.max_restarts and watch.ready_since is None:
+        return Phase.FAILED
+    if not running.alive:
+        return Phase.EXITED
+    if watch.ready_since is not None:
+        healthy = now - watch.ready_since >= policy.min_healthy_s
+        return Phase.HEALTHY if healthy else Phase.READY
+    waiting_since = watch.unready_since if watch.ever_ready else running.started
+    if waiting_since is not None and now - waiting_since > policy.start_deadline_s:
+        return Phase.FAILED
+    return Phase.UNREADY if watch.ever_ready else Phase.STARTING
+
+
+def report(watch: Watch, running: Running, probe: Probe, policy: Policy, now: float) -> SlotReport:
+    """The slot as the leader is told of it."""
+    stands = phase(watch, running, policy, now)
+    return SlotReport(
+        slot=running.slot,
+        spec=running.spec,
+        phase=stands,
+        address=running.address,
+        drained=drained(watch, policy, now),
+        restarts=watch.restarts,
+        detail="" if stands in (Phase.READY, Phase.HEALTHY) else running.detail or probe.detail,
+    )

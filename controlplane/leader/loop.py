@@ -1,0 +1,106 @@
+"""The leader's story: hold the lease, look, plan, act, record; and look again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.domain.actions import Plan
+from controlplane.domain.errors import BrokenInvariant, Fenced, Stale, Unavailable
+from controlplane.domain.fleet import Fleet
+from controlplane.domain.invariants import broken
+from controlplane.domain.look import look
+from controlplane.domain.model import State
+from controlplane.domain.planner import plan, settle
+from controlplane.domain.records import Snapshot
+from controlplane.leader.executor import changes
+from controlplane.leader.tenure import Tenure
+from controlplane.ports.bus import Bus
+from controlplane.ports.routing import Routing
+from controlplane.ports.store import Store
+
+FOLLOW_S = 0.5
+LOOK_S = 1.0
+# While an edge is followed, or right after something was written.
+SOON_S = 0.05
+AT_ONCE_S = 0.0
+
+
+@dataclass(slots=True)
+class Leader:
+    """One candidate; the same program runs on every host and at most one has effect."""
+
+    tenure: Tenure
+    store: Store
+    routing: Routing
+    bus: Bus
+
+    async def tick(self) -> float:
+        """One look and at most one step. Returns the seconds until the next look.
+
+        Raises Unavailable when PostgreSQL or Redis does not answer, BrokenInvariant for a plan
+        that must not be carried out.
+        """
+        if self.tenure.safe_epoch() is None:
+            await self.tenure.step_down()
+            if not await self.tenure.campaign():
+                return FOLLOW_S
+        try:
+            return await self._step()
+        except Fenced:
+            await self.tenure.step_down()
+            return FOLLOW_S
+        except Stale:
+            return AT_ONCE_S
+
+    async def _step(self) -> float:
+        seen = await self.store.observe()
+        await self._publish(seen)
+        fleet = look(seen, await self.routing.readings())
+        decided = decide(seen, fleet)
+        if await self._record(seen, fleet, decided):
+            return AT_ONCE_S
+        if not fleet.confirmed:
+            return SOON_S
+        wake = decided.wake_at - seen.now if decided.wake_at is not None else LOOK_S
+        return max(SOON_S, min(wake, LOOK_S))
+
+    async def _publish(self, seen: Snapshot) -> None:
+        """The edges' store says what the truth says; an emptied one is seeded again."""
+        published = await self.routing.published()
+        if published == seen.table.revision:
+            return
+        await self.routing.publish(seen.table, self._epoch())
+
+    async def _record(self, seen: Snapshot, fleet: Fleet, decided: Plan) -> bool:
+        """Write the step, if there is anything to write, and wake the hosts it concerns."""
+        step = changes(seen, fleet, decided)
+        if step is None:
+            return False
+        if seen.rollout is not None and (names := broken(seen.rollout, fleet, decided)):
+            raise BrokenInvariant(f"The plan would break {', '.join(names)}: {decided.reason}")
+        await self.store.commit(self._epoch(), seen, step)
+        touched = {s.host for s in step.slots} | {h for h, _ in step.freed}
+        touched |= {h for h, _ in step.images} | {j.host for j in step.jobs}
+        await self.bus.nudge("events", *(f"host:{h}" for h in sorted(touched)))
+        return True
+
+    def _epoch(self) -> int:
+        epoch = self.tenure.safe_epoch()
+        if epoch is None:
+            raise Fenced("The lease was not renewed in time.")
+        return epoch
+
+
+def decide(seen: Snapshot, fleet: Fleet) -> Plan:
+    """The plan of the active rollout, or what must be tended while there is none."""
+    if seen.rollout is not None:
+        return plan(seen.rollout, fleet, seen.rollout.policy, seen.now)
+    return Plan(settle(fleet), State.SUCCEEDED, "No rollout is active.")
+
+
+async def lead(leader: Leader) -> float:
+    """One tick that survives what passes by itself. Returns the seconds until the next look."""
+    try:
+        return await leader.tick()
+    except Unavailable:
+        return LOOK_S
