@@ -16,11 +16,11 @@ class FakeLease:
     async def acquire(self, holder: str, epoch: int, ttl_s: float) -> bool:
         await self._point("lease.acquire")
         self._redis.check()
-        free = self._redis.get(self._key) is None
-        if free:
+        ours = bool(self._redis.get(self._key) in (None, (holder, epoch)))
+        if ours:
             self._redis.put(self._key, (holder, epoch), ttl_s)
         await self._point("lease.acquire.done")
-        return free
+        return ours
 
     async def renew(self, holder: str, epoch: int, ttl_s: float) -> bool:
         await self._point("lease.renew")
