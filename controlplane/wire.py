@@ -1,0 +1,186 @@
+"""What the control API speaks, `/control/v1`: the router answers it, client and tools read it.
+
+Times are seconds since 1970 by the database's clock, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+from controlplane.domain.model import Blocker, Kind, Policy, Release, State
+
+
+class PutEnvironment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An environment as its TOML file says it; the policy is checked by the domain."""
+
+    hosts: list[str]
+    edges: list[str]
+    policy: dict[str, Any] = field(default_factory=dict)
+
+
+class EnvironmentView(Struct, frozen=True, kw_only=True):
+    """An environment, what it holds and what it goes back to."""
+
+    name: str
+    hosts: tuple[str, ...]
+    edges: tuple[str, ...]
+    policy: Policy
+    version: int
+    current: Release | None
+    previous: Release | None
+    active_rollout: str | None
+    applied_by: str
+    applied_at: float
+
+
+class EnvironmentApplied(Struct, frozen=True, kw_only=True):
+    """The environment after a PUT; its version grew only when something changed."""
+
+    environment: EnvironmentView
+    changed: bool
+
+
+class ReleaseView(Struct, frozen=True, kw_only=True):
+    """A release and who made it known."""
+
+    release: Release
+    created_by: str
+    created_at: float
+
+
+class ReleaseAdded(Struct, frozen=True, kw_only=True):
+    """The release after a POST; `created` is false when it was known before."""
+
+    release: ReleaseView
+    created: bool
+
+
+class StartRollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A wish for a new rollout; a rollback without a version goes to the previous release."""
+
+    environment: str
+    version: str | None = None
+    kind: Kind = Kind.DEPLOY
+    reason: str = ""
+    supersede: bool = False
+    idempotency_key: str = ""
+
+
+class SteerRollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A command for a rollout, made while its row had `expected_version`."""
+
+    reason: str = ""
+    expected_version: int | None = None
+    idempotency_key: str = ""
+
+
+class RolloutView(Struct, frozen=True, kw_only=True):
+    """One rollout; `allowed` are the commands that it would accept now."""
+
+    id: str
+    environment: str
+    kind: Kind
+    state: State
+    active: bool
+    target: Release
+    source: Release | None
+    policy: Policy
+    version: int
+    progress: int
+    created_at: float
+    state_since: float
+    deadline_at: float
+    created_by: str
+    reason: str
+    cause: str
+    approved: bool
+    paused_from: State | None
+    blocker: Blocker | None
+    allowed: tuple[str, ...]
+
+
+class InstanceView(Struct, frozen=True, kw_only=True):
+    """One slot: what the leader wants of it and what its agent saw, side by side.
+
+    `phase` is None while nothing was reported; `silent`: the report is too old to be believed.
+    """
+
+    environment: str
+    host: str
+    slot: int
+    version: str
+    digest: str
+    goal: str | None
+    phase: str | None
+    address: str
+    admitted: bool
+    available: bool
+    drained: bool
+    silent: bool
+    since: float
+    detail: str
+
+
+class HostView(Struct, frozen=True, kw_only=True):
+    """One host; `settled` when its last report is about the latest goals.
+
+    `silent_s` is None while no agent has ever reported for it.
+    """
+
+    environment: str
+    name: str
+    silent: bool
+    silent_s: float | None
+    settled: bool
+    agent_version: str
+    images: tuple[str, ...]
+    image_errors: tuple[str, ...]
+    instances: tuple[InstanceView, ...]
+
+
+class EventView(Struct, frozen=True, kw_only=True):
+    """One line of the log."""
+
+    id: int
+    environment: str
+    rollout: str | None
+    kind: str
+    message: str
+    at: float
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class LeaderView(Struct, frozen=True, kw_only=True):
+    """Who leads an environment, by the lease."""
+
+    holder: str
+    epoch: int
+
+
+class Why(Struct, frozen=True, kw_only=True):
+    """Why a rollout stands where it stands, and what may safely be done about it.
+
+    `sentence` is the whole answer in one sentence; `blocker` is None while it moves by itself.
+    """
+
+    rollout: str
+    environment: str
+    state: State
+    sentence: str
+    blocker: Blocker | None
+    deadline_at: float
+    deadline_in_s: float
+    next_actions: tuple[str, ...]
+    leader: LeaderView | None
+    version: int
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """The part of an RFC 9457 problem that a client acts on."""
+
+    status: int
+    title: str = ""
+    detail: str = ""
+    code: str = ""
