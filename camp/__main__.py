@@ -1,0 +1,104 @@
+"""The command line; each command is imported only when it is run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from camp.settings import Settings
+
+# Commands that live elsewhere: name -> "module:attribute" of a click command.
+LAZY_COMMANDS: dict[str, str] = {}
+
+
+class LazyGroup(click.RichGroup):
+    """A group that imports the modules of LAZY_COMMANDS on first use: starts stay quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *LAZY_COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = LAZY_COMMANDS.get(cmd_name)
+        if target is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """camp: a GenAI back office that carries out its own deployment.
+
+    Example: camp serve --port 8000
+    """
+
+
+@main.command()
+@click.option("--host", help="Address to listen on; over HOST.")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; over PORT, 0 picks one.")
+def serve(host: str | None, port: int | None) -> None:
+    """Run one instance of the service until SIGTERM.
+
+    Example: DATABASE_URL=postgresql://camp@127.0.0.1/camp camp serve --port 8000
+    """
+    given = {"HOST": host, "PORT": None if port is None else str(port)}
+    environ = os.environ | {name: value for name, value in given.items() if value is not None}
+    settings = _settings(environ)
+    from camp.server import serve as run
+
+    sys.exit(run(settings))
+
+
+@main.group("settings")
+def settings_group() -> None:
+    """Look at the configuration without starting anything.
+
+    Example: camp settings check
+    """
+
+
+@settings_group.command("check")
+def check() -> None:
+    """Say what is wrong with the settings, if anything.
+
+    Example: ENVIRONMENT=production camp settings check
+    """
+    settings = _settings(dict(os.environ))
+    click.echo(f"The settings for {settings.environment} are complete.")
+
+
+@settings_group.command("show")
+def show() -> None:
+    """Print the settings in effect as JSON, secrets masked.
+
+    Example: camp settings show
+    """
+    import msgspec
+
+    from camp.settings import redacted
+
+    shown = msgspec.json.encode(redacted(_settings(dict(os.environ))))
+    click.echo(msgspec.json.format(shown))
+
+
+def _settings(environ: dict[str, str]) -> Settings:
+    from camp.errors import SettingsError
+    from camp.settings import load
+
+    try:
+        return load(environ, Path.cwd())
+    except SettingsError as error:
+        for fault in error.faults:
+            click.echo(f"Error: {fault}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The composition root: which parts the service is made of, and how they find each other."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import ScalarRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ControllerRouterHandler
+
+import camp
+from camp import problems
+from camp.access import AccessLayer
+from camp.auth import Authenticator, require_user
+from camp.chats.controller import ChatController
+from camp.chats.providers import EchoProvider
+from camp.chats.service import ChatService
+from camp.db import build_engine, build_sessions
+from camp.lifecycle import Lifecycle
+from camp.metrics import Metrics
+from camp.ops import controller as ops
+from camp.ops.readiness import Readiness
+from camp.ops.schema import SchemaHistory, packaged_history
+from camp.settings import Settings
+from camp.users.controller import UserController
+from camp.users.service import UserService
+
+BODY_MAX_BYTES = 1_000_000
+
+
+def route_handlers() -> list[ControllerRouterHandler]:
+    """Everything that answers HTTP. Another router is plugged in here."""
+    api = Router(
+        "/api/v1",
+        route_handlers=[UserController, ChatController],
+        guards=[require_user],
+        security=[{"bearer": []}],
+    )
+    return [*ops.HANDLERS, api]
+
+
+def create_app(settings: Settings, history: SchemaHistory | None = None) -> Litestar:
+    """The app of one instance; opens no connection until it starts.
+
+    `app.state` carries settings, lifecycle, engine, redis (None when off) for other routers.
+    """
+    app = Litestar(
+        route_handlers=route_handlers(),
+        lifespan=[_closing],
+        exception_handlers={HTTPException: problems.respond, Exception: problems.respond},
+        cors_config=CORSConfig(allow_origins=list(settings.allowed_origins))
+        if settings.allowed_origins
+        else None,
+        openapi_config=_openapi(),
+        logging_config=None,
+        request_max_body_size=BODY_MAX_BYTES,
+    )
+    _fill_state(app, settings, history or packaged_history())
+    app.asgi_handler = AccessLayer(app.asgi_handler, app.state.lifecycle, app.state.metrics)
+    return app
+
+
+def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> None:
+    state = app.state
+    state.settings = settings
+    state.schema = history
+    state.lifecycle = Lifecycle()
+    state.engine = build_engine(settings)
+    state.redis = _redis(settings.redis_url)
+    state.readiness = Readiness(settings.database_url, history)
+    state.metrics = Metrics(state.lifecycle, state.engine)
+    sessions = build_sessions(state.engine)
+    state.users = UserService(sessions)
+    state.chats = ChatService(sessions)
+    state.provider = EchoProvider()
+    state.authenticator = Authenticator(settings, state.users.ensure)
+
+
+def _redis(url: str | None) -> Any:
+    if url is None:
+        return None
+    from redis.asyncio import Redis
+
+    return Redis.from_url(url, socket_connect_timeout=1.0)
+
+
+@asynccontextmanager
+async def _closing(app: Litestar) -> AsyncIterator[None]:
+    """Give the connections back when the app ends."""
+    try:
+        yield
+    finally:
+        await app.state.readiness.close()
+        await app.state.engine.dispose()
+        if app.state.redis is not None:
+            await app.state.redis.aclose()
+
+
+def _openapi() -> OpenAPIConfig:
+    bearer = SecurityScheme(type="http", scheme="bearer")
+    return OpenAPIConfig(
+        title="camp",
+        version=camp.__version__,
+        path="/docs",
+        components=Components(security_schemes={"bearer": bearer}),
+        render_plugins=[ScalarRenderPlugin()],
+    )

@@ -1,0 +1,79 @@
+"""Who is calling: a bearer token becomes a principal, or the request ends with 401."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from camp.errors import Unauthorized
+from camp.settings import Settings
+
+# A user row does not change its id: one look-up in a while is enough, and spares the pool.
+CACHE_S = 30.0
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What a verified token says about its bearer."""
+
+    subject: str
+    email: str
+    display_name: str
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """The user a request acts for."""
+
+    user_id: UUID
+    subject: str
+
+
+DEV_IDENTITY = Identity("dev-user", "dev@example.invalid", "Developer")
+EnsureUser = Callable[[Identity], Awaitable[UUID]]
+"""Finds the user of an identity, making the row on the first visit."""
+
+
+class Authenticator:
+    """Verifies bearer tokens by the mode in the settings."""
+
+    def __init__(self, settings: Settings, ensure_user: EnsureUser) -> None:
+        self._mode = settings.auth_mode
+        self._mock_token = settings.dev_mock_token.encode()
+        self._ensure_user = ensure_user
+        self._known: dict[str, tuple[Principal, float]] = {}
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """The principal of an Authorization header; raises Unauthorized."""
+        identity = self._identity(bearer_token(authorization))
+        known, until = self._known.get(identity.subject, (None, 0.0))
+        if known is not None and time.monotonic() < until:
+            return known
+        principal = Principal(await self._ensure_user(identity), identity.subject)
+        self._known[identity.subject] = (principal, time.monotonic() + CACHE_S)
+        return principal
+
+    def _identity(self, token: str) -> Identity:
+        if self._mode == "production":
+            raise Unauthorized("This release cannot verify production tokens yet.")
+        if not hmac.compare_digest(token.encode(), self._mock_token):
+            raise Unauthorized("The bearer token is not valid.")
+        return DEV_IDENTITY
+
+
+def bearer_token(authorization: str | None) -> str:
+    """The token of an `Authorization: Bearer` header; raises Unauthorized."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("Send your token in the header 'Authorization: Bearer TOKEN'.")
+    return token.strip()
+
+
+async def require_user(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Guard: puts the principal into `request.user`, before the body is looked at."""
+    authenticator: Authenticator = connection.app.state.authenticator
+    principal = await authenticator.principal(connection.headers.get("authorization"))
+    connection.scope["user"] = principal

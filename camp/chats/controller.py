@@ -1,0 +1,96 @@
+"""Routes of chats."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, get, post
+from litestar.datastructures import State
+from litestar.params import Parameter
+
+from camp.auth import Principal
+from camp.chats import answer
+from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, NewChat, Prompt
+from camp.chats.service import ChatService
+from camp.settings import Settings
+from camp.sse import EventStream
+
+ChatRequest = Request[Principal, Any, Any]
+Limit = Annotated[int, Parameter(ge=1, le=100)]
+LastEventId = Annotated[str | None, Parameter(header="Last-Event-ID")]
+
+
+class ChatController(Controller):
+    """Chats of the signed-in user."""
+
+    path = "/chats"
+    tags = ("chats",)
+
+    @post("/")
+    async def create(self, request: ChatRequest, state: State, data: NewChat) -> ChatOut:
+        """Open a chat."""
+        chats: ChatService = state.chats
+        return await chats.create(request.user.user_id, data.title)
+
+    @get("/")
+    async def page(
+        self,
+        request: ChatRequest,
+        state: State,
+        before: UUID | None = None,
+        limit: Limit = 20,
+    ) -> ChatPage:
+        """The user's chats, newest first."""
+        chats: ChatService = state.chats
+        return await chats.page(request.user.user_id, before, limit)
+
+    @get("/{chat_id:uuid}")
+    async def detail(self, request: ChatRequest, state: State, chat_id: UUID) -> ChatDetail:
+        """A chat with its latest messages."""
+        chats: ChatService = state.chats
+        return await chats.detail(request.user.user_id, chat_id)
+
+    @post("/{chat_id:uuid}/stream", status_code=200)
+    async def stream(
+        self,
+        request: ChatRequest,
+        state: State,
+        chat_id: UUID,
+        data: Prompt,
+        last_event_id: LastEventId = None,
+    ) -> EventStream:
+        """Say something and stream the answer, or go on with one after its Last-Event-ID.
+
+        Events: `token` with an id, then `done`. `draining` asks to resume on another instance;
+        `error` says whether that helps. Comments are heartbeats. The resumed answer is the one
+        the id names; the body's content is then not looked at.
+        """
+        wanted = await _answer(state, request.user.user_id, chat_id, data, last_event_id)
+        settings: Settings = state.settings
+        return EventStream(
+            answer.stream(
+                wanted, state.provider, state.chats, state.lifecycle, settings.chat_heartbeat_s
+            )
+        )
+
+
+async def _answer(
+    state: State, user_id: UUID, chat_id: UUID, prompt: Prompt, last_event_id: str | None
+) -> answer.Answer:
+    chats: ChatService = state.chats
+    settings: Settings = state.settings
+    delay_ms = prompt.token_delay_ms
+    delay_s = (settings.echo_token_delay_ms if delay_ms is None else delay_ms) / 1000
+    if last_event_id is None:
+        question_id = await chats.ask(user_id, chat_id, prompt.content)
+        return answer.Answer(
+            chat_id=chat_id, question_id=question_id, prompt=prompt.content, delay_s=delay_s
+        )
+    place = answer.parse_place(last_event_id)
+    question = await chats.question(user_id, chat_id, place.question_id)
+    return answer.Answer(
+        chat_id=chat_id,
+        question_id=place.question_id,
+        prompt=question,
+        delay_s=delay_s,
+        spoken=await answer.spoken_until(state.provider, question, place.token),
+    )

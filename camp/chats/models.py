@@ -1,0 +1,37 @@
+"""The tables of chats."""
+
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from camp.db import TimedBase
+
+
+class Chat(TimedBase):
+    """A conversation of one user. Ids sort by time, so the index serves the newest first."""
+
+    __tablename__ = "chats"
+    __table_args__ = (Index("ix_chats_user_id_id", "user_id", "id"),)
+
+    # By name, not by class: slices do not know each other.
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    title: Mapped[str]
+
+
+class Message(TimedBase):
+    """One turn. An answer names its question, which has one answer at the most."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        Index("ix_messages_chat_id_id", "chat_id", "id"),
+        CheckConstraint("role IN ('user', 'assistant')", name="role"),
+    )
+
+    chat_id: Mapped[UUID] = mapped_column(ForeignKey("chats.id", ondelete="CASCADE"))
+    role: Mapped[Literal["user", "assistant"]] = mapped_column(String)
+    content: Mapped[str]
+    in_reply_to: Mapped[UUID | None] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), unique=True
+    )

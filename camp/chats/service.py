@@ -1,0 +1,93 @@
+"""What can be done with chats."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from camp.chats.models import Chat, Message
+from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, MessageOut
+from camp.db import Sessions, uuid7
+from camp.errors import ChatNotFound, MessageNotFound
+
+MESSAGES_SHOWN = 200
+
+
+class ChatService:
+    """Use cases of chats; each opens one short session."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def create(self, user_id: UUID, title: str) -> ChatOut:
+        """Open a chat."""
+        chat = Chat(user_id=user_id, title=title)
+        async with self._sessions.begin() as session:
+            session.add(chat)
+        return _out(chat)
+
+    async def page(self, user_id: UUID, before: UUID | None, limit: int) -> ChatPage:
+        """The user's chats from the newest, or from the one before `before`."""
+        query = select(Chat).where(Chat.user_id == user_id).order_by(Chat.id.desc())
+        if before is not None:
+            query = query.where(Chat.id < before)
+        async with self._sessions() as session:
+            chats = (await session.scalars(query.limit(limit + 1))).all()
+        items = [_out(chat) for chat in chats[:limit]]
+        return ChatPage(items=items, next=items[-1].id if len(chats) > limit else None)
+
+    async def detail(self, user_id: UUID, chat_id: UUID) -> ChatDetail:
+        """A chat of this user with its latest messages. Raises ChatNotFound."""
+        latest = select(Message).where(Message.chat_id == chat_id).order_by(Message.id.desc())
+        async with self._sessions() as session:
+            chat = _owned(await session.get(Chat, chat_id), user_id)
+            messages = (await session.scalars(latest.limit(MESSAGES_SHOWN))).all()
+        shown = [_message_out(message) for message in reversed(messages)]
+        return ChatDetail(chat.id, chat.title, chat.created_at, shown)
+
+    async def ask(self, user_id: UUID, chat_id: UUID, content: str) -> UUID:
+        """Keep what the user said, before anything is answered; its id. Raises ChatNotFound."""
+        message = Message(chat_id=chat_id, role="user", content=content)
+        async with self._sessions.begin() as session:
+            _owned(await session.get(Chat, chat_id), user_id)
+            session.add(message)
+        return message.id
+
+    async def question(self, user_id: UUID, chat_id: UUID, message_id: UUID) -> str:
+        """What the user said in that message. Raises ChatNotFound, MessageNotFound."""
+        async with self._sessions() as session:
+            _owned(await session.get(Chat, chat_id), user_id)
+            message = await session.get(Message, message_id)
+        if message is None or message.chat_id != chat_id or message.role != "user":
+            raise MessageNotFound("This chat has no such message. Send a new one instead.")
+        return message.content
+
+    async def keep_answer(self, chat_id: UUID, question_id: UUID, content: str) -> UUID:
+        """Keep the whole answer; its id. A second instance that finished it too changes nothing."""
+        find = select(Message.id).where(Message.in_reply_to == question_id)
+        make = insert(Message).values(
+            id=uuid7(),
+            chat_id=chat_id,
+            role="assistant",
+            content=content,
+            in_reply_to=question_id,
+        )
+        async with self._sessions.begin() as session:
+            await session.execute(make.on_conflict_do_nothing(index_elements=["in_reply_to"]))
+            return (await session.scalars(find)).one()
+
+
+def _owned(chat: Chat | None, user_id: UUID) -> Chat:
+    if chat is None or chat.user_id != user_id:
+        raise ChatNotFound("You have no such chat. GET /api/v1/chats lists yours.")
+    return chat
+
+
+def _out(chat: Chat) -> ChatOut:
+    return ChatOut(chat.id, chat.title, chat.created_at)
+
+
+def _message_out(message: Message) -> MessageOut:
+    return MessageOut(
+        message.id, message.role, message.content, message.in_reply_to, message.created_at
+    )

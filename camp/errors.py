@@ -1,0 +1,94 @@
+"""Everything the service can say no with: a stable code, a sentence, and whether retrying helps."""
+
+from typing import ClassVar
+
+
+class CampError(Exception):
+    """An error meant for a user; `str(error)` is a sentence with the remedy."""
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+
+class SettingsError(CampError):
+    """The configuration cannot be used; carries every fault found, one sentence each."""
+
+    code = "settings_invalid"
+    title = "Invalid settings"
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Invalid(CampError):
+    """The request is understood and wrong."""
+
+    code = "invalid"
+    title = "Invalid request"
+    status = 400
+
+
+class LastEventIdInvalid(Invalid):
+    """The Last-Event-ID header names no place in an answer."""
+
+    code = "last_event_id_invalid"
+
+
+class Unauthorized(CampError):
+    """No usable credentials."""
+
+    code = "unauthorized"
+    title = "Unauthorized"
+    status = 401
+
+
+class Forbidden(CampError):
+    """The caller is known, or not asked for, and may not do this."""
+
+    code = "forbidden"
+    title = "Forbidden"
+    status = 403
+
+
+class NotFound(CampError):
+    """The thing does not exist, or belongs to someone else: both look the same from outside."""
+
+    code = "not_found"
+    title = "Not found"
+    status = 404
+
+
+class ChatNotFound(NotFound):
+    """No such chat for this user."""
+
+    code = "chat_not_found"
+
+
+class MessageNotFound(NotFound):
+    """No such message in this chat."""
+
+    code = "message_not_found"
+
+
+class Unavailable(CampError):
+    """Something the service needs is away; the same request may work in a moment."""
+
+    code = "unavailable"
+    title = "Service unavailable"
+    status = 503
+    retryable = True
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database did not answer."""
+
+    code = "database_unavailable"
+
+
+class DatabaseBusy(Unavailable):
+    """Every pooled connection stayed in use for the whole pool timeout."""
+
+    code = "database_busy"

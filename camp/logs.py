@@ -1,0 +1,52 @@
+"""One JSON object a line on stdout, for our own logs and for the standard library's."""
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class _IntoStructlog(logging.Handler):
+    """Sends records of the standard library (uvicorn, asyncio, sqlalchemy) the same way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger(record.name).bind(logger=record.name)
+        logger.log(record.levelno, record.getMessage(), exc_info=record.exc_info or None)
+
+
+def configure(level: str, instance: str) -> None:
+    """Set up logging for this process; call it once, before anything logs."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            _named(instance),
+            _render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_IntoStructlog()]
+    root.setLevel(LEVELS[level])
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).setLevel(max(LEVELS[level], logging.INFO))
+
+
+def _named(instance: str) -> structlog.typing.Processor:
+    def add(_: Any, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        entry["instance"] = instance
+        return entry
+
+    return add
+
+
+def _render(_: Any, __: str, entry: structlog.typing.EventDict) -> bytes:
+    return msgspec.json.encode(entry, enc_hook=repr)

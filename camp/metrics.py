@@ -1,0 +1,53 @@
+"""The gauges and histograms of one instance, read from the real objects when scraped."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from camp.db import pool_usage
+from camp.lifecycle import Lifecycle
+
+Read = Callable[[], float]
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """A registry of its own, so that two apps in one process do not share counts."""
+
+    def __init__(self, lifecycle: Lifecycle, engine: AsyncEngine) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Histogram(
+            "camp_request_duration_seconds",
+            "Time to the end of the response, by route template.",
+            ["method", "route", "status"],
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        # `labels()` costs more than the observation; the routes are few, so keep its results.
+        self._series: dict[tuple[str, str, int], Histogram] = {}
+        for name, (text, read) in _gauges(lifecycle, engine).items():
+            Gauge(name, text, registry=self.registry).set_function(read)
+
+    def observe(self, method: str, route: str, status: int, duration_s: float) -> None:
+        """Count one finished request."""
+        key = (method, route, status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._requests.labels(method, route, str(status))
+        series.observe(duration_s)
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def _gauges(lifecycle: Lifecycle, engine: AsyncEngine) -> dict[str, tuple[str, Read]]:
+    return {
+        "camp_active_streams": ("Chat streams running.", lambda: lifecycle.chat_streams),
+        "camp_event_streams": ("Event streams running.", lambda: lifecycle.event_streams),
+        "camp_requests_in_flight": ("Requests but streams.", lambda: lifecycle.requests),
+        "camp_draining": ("1 while draining.", lifecycle.draining.is_set),
+        "camp_db_pool_in_use": ("Connections in use.", lambda: pool_usage(engine)[0]),
+        "camp_db_pool_size": ("Connections the pool keeps.", lambda: pool_usage(engine)[1]),
+    }

@@ -1,0 +1,259 @@
+"""Settings of the service: the environment over `.env.{environment}` over defaults, read once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from camp.db_url import connect_options
+from camp.errors import SettingsError
+
+ENVIRONMENTS = ("development", "local", "staging", "production")
+# Public on purpose: production refuses the key and does not know the token.
+DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
+DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
+SECRET_KEY_MIN_CHARS = 32
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one instance runs with; field `x_y` comes from the variable `X_Y`."""
+
+    environment: str
+    debug: bool
+    auth_mode: str
+    database_url: str
+    redis_url: str | None
+    secret_key: str
+    dev_mock_token: str
+    allowed_origins: tuple[str, ...]
+    llm_provider: str
+    echo_token_delay_ms: int
+    chat_heartbeat_s: float
+    host: str
+    port: int
+    log_level: str
+    db_pool_size: int
+    db_max_overflow: int
+    db_pool_timeout_s: float
+    drain_deadline_s: float
+    camp_instance: str
+    camp_digest: str
+    camp_config_hash: str
+    camp_agent_token: str | None
+
+
+class Variable(NamedTuple):
+    """One environment variable: how to read it and what to say when it cannot be read."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str | None
+    remedy: str
+    required: bool = False
+    secret: bool = False
+
+    @property
+    def field(self) -> str:
+        return self.name.lower()
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _flag(raw: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if raw.lower() not in words:
+        raise ValueError("is neither true nor false")
+    return words[raw.lower()]
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(f"is {raw!r}, which is not one of {', '.join(words)}")
+        return raw
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
+            raise ValueError(f"is {raw!r}, which is not a whole number from {low} to {high}")
+        return int(raw)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:  # also false for nan
+            raise ValueError(f"is {raw!r}, which is not a number of seconds from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _origins(raw: str) -> tuple[str, ...]:
+    return tuple(origin.strip() for origin in raw.split(",") if origin.strip())
+
+
+def _database_url(raw: str) -> str:
+    connect_options(raw)
+    return raw
+
+
+def _redis_url(raw: str) -> str:
+    if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("does not start with redis://, rediss:// or unix://")
+    return raw
+
+
+def _provider(raw: str) -> str:
+    if raw != "echo":
+        raise ValueError(f"is {raw!r}, and this release knows only the provider echo")
+    return raw
+
+
+VARIABLES = (
+    Variable("ENVIRONMENT", _choice(*ENVIRONMENTS), "development", "Set one of these names."),
+    Variable("DEBUG", _flag, "false", "Set true or false."),
+    Variable(
+        "AUTH_MODE",
+        _choice("development", "production"),
+        "development",
+        "Set AUTH_MODE=development for the mock token or AUTH_MODE=production.",
+    ),
+    Variable(
+        "DATABASE_URL",
+        _database_url,
+        None,
+        "Set it to postgresql://USER:PASSWORD@HOST:5432/NAME.",
+        required=True,
+        secret=True,
+    ),
+    Variable("REDIS_URL", _redis_url, None, "Set redis://HOST:6379/0 or unset it.", secret=True),
+    Variable(
+        "SECRET_KEY",
+        _text,
+        DEFAULT_SECRET_KEY,
+        'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".',
+        secret=True,
+    ),
+    Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set any word.", secret=True),
+    Variable("ALLOWED_ORIGINS", _origins, "", "List origins separated by commas."),
+    Variable("LLM_PROVIDER", _provider, "echo", "Set LLM_PROVIDER=echo or unset it."),
+    Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),
+    Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),
+    Variable("HOST", _text, "127.0.0.1", "Set the address to listen on."),
+    Variable("PORT", _integer(0, 65535), "8000", "Set a free TCP port; 0 picks one."),
+    Variable(
+        "LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "Set one of these words."
+    ),
+    Variable("DB_POOL_SIZE", _integer(1, 200), "5", "Set the connections an instance keeps."),
+    Variable("DB_MAX_OVERFLOW", _integer(0, 200), "5", "Set the connections added under load."),
+    Variable("DB_POOL_TIMEOUT_S", _seconds(0.05, 60), "5", "Set the wait for a connection."),
+    Variable("DRAIN_DEADLINE_S", _seconds(0, 86_400), "30", "Set how long streams may run on."),
+    Variable("CAMP_INSTANCE", _text, "local/1", "Set HOST/SLOT; the agent does."),
+    Variable("CAMP_DIGEST", _text, "", "Set the release's digest; the agent does."),
+    Variable("CAMP_CONFIG_HASH", _text, "", "Set the config's hash; the agent does."),
+    Variable("CAMP_AGENT_TOKEN", _text, None, "Set the token agents drain with.", secret=True),
+)
+
+
+def load(environ: Mapping[str, str], root: Path) -> Settings:
+    """Settings from `environ` over `root/.env.{ENVIRONMENT}` over defaults.
+
+    Raises SettingsError with every fault found; an empty value counts as unset.
+    """
+    faults: list[str] = []
+    given = {name: value for name, value in environ.items() if value}
+    environment = given.get("ENVIRONMENT", "development")
+    if environment in ENVIRONMENTS:
+        given = _read_file(root / f".env.{environment}", faults) | given
+    given["ENVIRONMENT"] = environment
+    values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
+    if environment == "production":
+        faults.extend(_production_faults(given, values))
+    if faults:
+        raise SettingsError(faults)
+    return Settings(**values)
+
+
+def redacted(settings: Settings) -> dict[str, Any]:
+    """The settings by variable name, fit for a log: secrets are masked, unset stays None."""
+    return {
+        variable.name: "***" if variable.secret and value is not None else value
+        for variable in VARIABLES
+        for value in [getattr(settings, variable.field)]
+    }
+
+
+def _value(variable: Variable, given: Mapping[str, str], faults: list[str]) -> Any:
+    raw = given.get(variable.name, variable.default)
+    if raw is None:
+        if variable.required:
+            faults.append(f"{variable.name} is not set. {variable.remedy}")
+        return None
+    try:
+        return variable.parse(raw)
+    except ValueError as error:
+        faults.append(f"{variable.name} {error}. {variable.remedy}")
+        return None
+
+
+def _production_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
+    """What production refuses. It looks at final values: an unset AUTH_MODE is not production."""
+    faults = []
+    if values["auth_mode"] != "production":
+        faults.append(
+            "AUTH_MODE is not production: the public mock token would open production. "
+            "Set AUTH_MODE=production."
+        )
+    if values["debug"]:
+        faults.append("DEBUG is on in production. Unset DEBUG or set DEBUG=false.")
+    key = given.get("SECRET_KEY", "")
+    if len(key) < SECRET_KEY_MIN_CHARS or key == DEFAULT_SECRET_KEY:
+        faults.append(
+            f"SECRET_KEY is unset, the default, or shorter than {SECRET_KEY_MIN_CHARS} characters. "
+            + next(v.remedy for v in VARIABLES if v.name == "SECRET_KEY")
+        )
+    if "*" in (values["allowed_origins"] or ()):
+        faults.append("ALLOWED_ORIGINS contains '*' in production. List the origins by name.")
+    return faults
+
+
+def _read_file(path: Path, faults: list[str]) -> dict[str, str]:
+    """KEY=VALUE lines of an env file; `export`, comments and one pair of quotes are understood."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"{path.name} cannot be read ({error}). Make it a readable UTF-8 file.")
+        return {}
+    values = {}
+    for number, line in enumerate(lines, start=1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals:
+            faults.append(f"{path.name} line {number} is not NAME=VALUE. Correct or remove it.")
+            continue
+        values[name.strip()] = _unquoted(value.strip())
+    return {name: value for name, value in values.items() if value}
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value

@@ -1,0 +1,26 @@
+"""What users look like over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+
+class UserOut(msgspec.Struct, frozen=True):
+    """The user as they see themselves; times are UTC."""
+
+    id: UUID
+    email: str
+    display_name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What users may change about themselves."""
+
+    # No NUL: PostgreSQL cannot store it in text.
+    display_name: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=80, pattern=r"^[^\x00]*\S[^\x00]*$")
+    ]
