@@ -6,12 +6,12 @@ connection; absent: offline), `release`, `run_id`, `metadata` (for comparisons o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script
 
 HISTORY = sa.table(
     "schema_history",
@@ -24,24 +24,24 @@ HISTORY = sa.table(
 attributes = context.config.attributes
 
 
-def record(
-    *, ctx: MigrationContext, step: MigrationInfo, heads: Set[str], run_args: Mapping[str, Any]
-) -> None:
+def record(*, ctx: MigrationContext, step: MigrationInfo, **_: Any) -> None:
     """Note a step in schema_history, in the step's own transaction.
 
     The first revision makes that table, so taking it back leaves nothing to note in.
     """
+    revision = step.up_revision
+    assert isinstance(revision, Script)
     if step.is_upgrade:
         ctx.execute(
             HISTORY.insert().values(
-                revision=step.up_revision_id,
-                phase=step.up_revision.module.phase,
+                revision=revision.revision,
+                phase=revision.module.phase,
                 release=attributes.get("release", ""),
                 run_id=attributes.get("run_id", ""),
             )
         )
-    elif step.up_revision.down_revision is not None:
-        ctx.execute(HISTORY.delete().where(HISTORY.c.revision == step.up_revision_id))
+    elif revision.down_revision is not None:
+        ctx.execute(HISTORY.delete().where(HISTORY.c.revision == revision.revision))
 
 
 def run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from controlplane.demo.servers import (
     start_redis,
     start_traefik,
 )
+from controlplane.schema.runner import upgrade
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,20 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def database_url(postgres: PostgresServer) -> Iterator[str]:
     """An empty database of the test's own, as `postgresql+asyncpg://…`."""
     yield from _database(postgres, template="template0")
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """The name of a database with every migration applied; to copy, not to connect to."""
+    name = "migrated_template"
+    asyncio.run(upgrade(postgres.create_database(name), say=lambda _: None))
+    return name
+
+
+@pytest.fixture
+def migrated_database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database of the test's own with every migration applied."""
+    yield from _database(postgres, template=migrated_template)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from alembic.runtime.environment import EnvironmentContext
@@ -60,6 +61,18 @@ class MigrationFailed(ControlError):
     code = "migration_failed"
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one run was asked for, and what it has applied so far, over all its tries."""
+
+    to: str
+    release: str
+    run_id: str
+    say: Say
+    wait_s: float
+    applied: list[str] = field(default_factory=list)
+
+
 async def upgrade(
     database_url: str,
     to: str = "head",
@@ -74,19 +87,18 @@ async def upgrade(
     `wait_s` bounds the wait for another runner. Raises Invalid (unknown revision), Conflict (the
     database is newer than this release), MigrationBusy, MigrationFailed, StoreUnavailable.
     """
-    resolve(scripts(), to)
-    applied: list[str] = []
+    order = Order(resolve(scripts(), to), release, run_id, say, wait_s)
     for attempt in range(1, TRIES + 1):
         try:
-            await _try(database_url, to, release, run_id, say, wait_s, applied)
-            return applied
+            await _try(database_url, order)
+            return order.applied
         except MigrationBusy as busy:
             if attempt == TRIES or busy.__cause__ is None:
                 raise
             pause_s = min(2.0 ** (attempt - 2), 8.0)
             say(f"{busy.sentence} Trying again in {pause_s:g} s.")
             await asyncio.sleep(pause_s)
-    return applied
+    return order.applied
 
 
 async def current(database_url: str) -> str | None:
@@ -100,26 +112,16 @@ def heads(directory: ScriptDirectory) -> list[str]:
     return list(directory.get_heads())
 
 
-async def _try(
-    database_url: str,
-    to: str,
-    release: str,
-    run_id: str,
-    say: Say,
-    wait_s: float,
-    applied: list[str],
-) -> None:
+async def _try(database_url: str, order: Order) -> None:
     async with _connected(database_url) as connection:
-        await _lock(connection, wait_s, say)
+        await _lock(connection, order.wait_s, order.say)
         at = await connection.run_sync(_current)
         await connection.commit()
         _refuse_newer(at)
-        if not pending(scripts(), at, to):
-            say(f"The database is at {at}; nothing to apply.")
+        if not pending(scripts(), at, order.to):
+            order.say(f"The database is at {at}; nothing to apply.")
             return
-        settings = config()
-        settings.attributes.update(release=release, run_id=run_id)
-        await connection.run_sync(lambda sync: _apply(sync, settings, to, say, applied))
+        await connection.run_sync(_apply, order)
 
 
 async def _lock(connection: AsyncConnection, wait_s: float, say: Say) -> None:
@@ -154,18 +156,19 @@ def _refuse_newer(at: str | None) -> None:
         )
 
 
-def _apply(connection: Connection, settings: Any, to: str, say: Say, applied: list[str]) -> None:
+def _apply(connection: Connection, order: Order) -> None:
+    settings = config()
+    settings.attributes.update(connection=connection, release=order.release, run_id=order.run_id)
     directory = ScriptDirectory.from_config(settings)
 
     def steps(at: Any, _: MigrationContext) -> Iterator[Any]:
-        for step in directory._upgrade_revs(to, at):
-            say(f"applying {step_of(step.revision)}")
+        for step in directory._upgrade_revs(order.to, at):
+            order.say(f"applying {step_of(step.revision)}")
             yield step
             # Alembic asks for the next step once the last one is committed.
-            applied.append(step.revision.revision)
+            order.applied.append(step.revision.revision)
 
-    settings.attributes["connection"] = connection
-    with EnvironmentContext(settings, directory, fn=steps, destination_rev=to):
+    with EnvironmentContext(settings, directory, fn=steps, destination_rev=order.to):
         directory.run_env()
 
 

@@ -1,0 +1,248 @@
+"""The store in memory: same promises, virtual time, parts shared instead of copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
+from controlplane.domain.fleet import HostDesired, HostReport, Job, JobState, SlotGoal, Table
+from controlplane.domain.model import Environment, Rollout
+from controlplane.ports.store import Changes, HostRow, Snapshot
+from tests.fakes.world import World
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})
+
+
+class FakeStore:
+    """One environment. `rollout` is the latest one, active or finished.
+
+    `commits` is called inside every commit that passes its checks, with the epoch, the state
+    before it and the changes: the place to check invariants. Between its two points a method awaits nothing.
+    """
+
+    def __init__(self, world: World, environment: Environment) -> None:
+        self.world = world
+        self.environment = environment
+        self.down = False
+        self.issued = 0
+        self.holder = ""
+        self.rollout: Rollout | None = None
+        self.slots: dict[tuple[str, int], SlotGoal] = {}
+        self.hosts = {
+            name: HostRow(name, 0, (), None, 0, 0.0) for name in sorted(environment.hosts)
+        }
+        self.table = Table()
+        self.jobs: dict[str, Job] = {}
+        self.schema: frozenset[str] = frozenset()
+        self.events: list[tuple[str, str]] = []
+        self.commits: Callable[[int, Snapshot, Changes], None] | None = None
+        self._goals: tuple[SlotGoal, ...] | None = ()
+        self._desired: dict[str, HostDesired] = {}
+
+    # What operators do through the control API.
+
+    def start(self, rollout: Rollout) -> None:
+        """Make a rollout the active one."""
+        if self.rollout is not None and self.rollout.active:
+            raise Conflict(f"Rollout {self.rollout.id} is active.")
+        self.rollout = rollout
+        self._desired.clear()
+
+    def steer(self, rollout: Rollout) -> None:
+        """Replace the rollout by what a command made of it."""
+        self.rollout = replace(rollout, version=rollout.version + 1)
+        self._desired.clear()
+
+    def apply(self, environment: Environment) -> None:
+        """Change policy, hosts or edges; what the environment holds stays."""
+        mine = self.environment
+        self.environment = replace(
+            environment, version=mine.version + 1, current=mine.current, previous=mine.previous
+        )
+        self.hosts = {
+            name: self.hosts.get(name) or HostRow(name, 0, (), None, 0, 0.0)
+            for name in sorted(environment.hosts)
+        }
+        self._desired.clear()
+
+    # The port.
+
+    async def claim_epoch(self, holder: str, seen: int) -> bool:
+        await self.world.point("store.claim_epoch")
+        self._up()
+        claimed = self.issued == seen
+        if claimed:
+            self.issued, self.holder = seen + 1, holder
+            self._desired.clear()
+        await self.world.point("store.claim_epoch.done")
+        return claimed
+
+    async def epoch(self) -> int:
+        await self.world.point("store.epoch")
+        self._up()
+        issued = self.issued
+        await self.world.point("store.epoch.done")
+        return issued
+
+    async def observe(self) -> Snapshot:
+        await self.world.point("store.observe")
+        self._up()
+        snapshot = self.snapshot()
+        await self.world.point("store.observe.done")
+        return snapshot
+
+    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
+        await self.world.point("store.commit")
+        self._up()
+        self._fence(epoch)
+        self._refuse_outdated(seen, changes)
+        if self.commits is not None:
+            self.commits(epoch, self.snapshot(), changes)
+        self._write(changes)
+        await self.world.point("store.commit.done")
+
+    async def desired(self, host: str) -> HostDesired | None:
+        await self.world.point("store.desired")
+        self._up()
+        desired = self._desired.get(host)
+        if desired is None and host in self.hosts:
+            desired = self._desired[host] = self._desired_of(self.hosts[host])
+        await self.world.point("store.desired.done")
+        return desired
+
+    async def report(self, report: HostReport) -> bool:
+        await self.world.point("store.report")
+        self._up()
+        row = self.hosts.get(report.host)
+        changed = False
+        if row is not None:
+            merged = bool(report.jobs) and self._merge(report)
+            changed = merged or (row.report is not report and row.report != report)
+            self.hosts[row.name] = HostRow(
+                row.name,
+                row.desired_version,
+                row.images,
+                report if changed else row.report,
+                row.report_version + changed,
+                self.world.now,
+            )
+        await self.world.point("store.report.done")
+        return changed
+
+    def snapshot(self) -> Snapshot:
+        """What `observe` would return now."""
+        if self._goals is None:
+            self._goals = tuple(self.slots[key] for key in sorted(self.slots))
+        return Snapshot(
+            self.world.now,
+            self.environment,
+            self._active(),
+            self._goals,
+            tuple(self.hosts.values()),
+            self.table,
+            self._jobs() if self.jobs else (),
+            self.schema,
+        )
+
+    def _up(self) -> None:
+        if self.down:
+            raise StoreUnavailable("PostgreSQL did not answer: it is down.")
+
+    def _active(self) -> Rollout | None:
+        return self.rollout if self.rollout is not None and self.rollout.active else None
+
+    def _jobs(self) -> tuple[Job, ...]:
+        active = self._active()
+        if active is None:
+            return ()
+        prefix = f"{active.id}/"
+        return tuple(self.jobs[key] for key in sorted(self.jobs) if key.startswith(prefix))
+
+    def _fence(self, epoch: int) -> None:
+        if epoch != self.issued:
+            raise Fenced(f"Epoch {epoch} is outdated.")
+
+    def _refuse_outdated(self, seen: Snapshot, changes: Changes) -> None:
+        if seen.environment.version != self.environment.version:
+            raise Stale("The environment's policy has changed.")
+        active = self._active()
+        if (active and (active.id, active.version)) != (
+            seen.rollout and (seen.rollout.id, seen.rollout.version)
+        ):
+            raise Stale("The active rollout has changed.")
+        if changes.rollout is not None and (active is None or active.id != changes.rollout.id):
+            raise Stale("The rollout is not the active one.")
+        if seen.table.revision != self.table.revision:
+            raise Stale("The routing table has changed.")
+        if len(seen.hosts) != len(self.hosts) or any(map(self._moved, seen.hosts)):
+            raise Stale("A host has changed.")
+
+    def _moved(self, seen: HostRow) -> bool:
+        row = self.hosts.get(seen.name)
+        return row is not seen and (
+            row is None
+            or row.report_version != seen.report_version
+            or row.desired_version != seen.desired_version
+        )
+
+    def _write(self, changes: Changes) -> None:
+        images = dict(changes.images)
+        touched = set(images)
+        for goal in changes.slots:
+            self.slots[goal.host, goal.slot] = goal
+            touched.add(goal.host)
+        for key in changes.freed:
+            self.slots.pop(key, None)
+            touched.add(key[0])
+        for job in changes.jobs:
+            self.jobs[job.id] = job
+            touched.add(job.host)
+        for name in touched & self.hosts.keys():
+            row = self.hosts[name]
+            self.hosts[name] = HostRow(
+                name,
+                row.desired_version + 1,
+                images.get(name, row.images),
+                row.report,
+                row.report_version,
+                row.seen_at,
+            )
+        if changes.slots or changes.freed:
+            self._goals = None
+        if changes.table is not None:
+            self.table = changes.table
+        if changes.rollout is not None and self.rollout is not None:
+            self.rollout = replace(changes.rollout, version=self.rollout.version + 1)
+        if changes.held is not None:
+            current, previous = changes.held
+            self.environment = replace(self.environment, current=current, previous=previous)
+        self.events.extend(changes.events)
+        self._desired.clear()
+
+    def _desired_of(self, row: HostRow) -> HostDesired:
+        active = self._active()
+        return HostDesired(
+            host=row.name,
+            epoch=self.issued,
+            version=row.desired_version,
+            policy=self.environment.policy if active is None else active.policy,
+            slots=tuple(self.slots[key] for key in sorted(self.slots) if key[0] == row.name),
+            images=row.images,
+            jobs=tuple(
+                job for job in self._jobs() if job.host == row.name and job.state not in ENDED
+            ),
+        )
+
+    def _merge(self, report: HostReport) -> bool:
+        merged = False
+        for said in report.jobs:
+            job = self.jobs.get(said.id)
+            if job is None or job.host != report.host or job.state in ENDED:
+                continue
+            if job.state is not said.state or job.detail != said.detail:
+                self.jobs[job.id] = replace(job, state=said.state, detail=said.detail)
+                merged = True
+        if merged:
+            self._desired.clear()
+        return merged
