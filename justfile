@@ -2,46 +2,49 @@
 
 set positional-arguments := true
 
+# `uv run` tells what it starts where uv is: it need not be on PATH.
+uv := env("UV", "uv")
+
 # List the recipes
 default:
     @just --list --unsorted
 
 # Install the locked dependencies into .venv
 setup:
-    uv sync --frozen
+    {{uv}} sync --frozen
 
 # Format the code and put right what ruff can
 fmt:
-    uv run --frozen ruff check --fix-only --quiet .
-    uv run --frozen ruff format .
+    {{uv}} run --frozen ruff check --fix-only --quiet .
+    {{uv}} run --frozen ruff format .
 
 # Check style, formatting, imports and shell scripts
 lint:
-    uv run --frozen ruff check .
-    uv run --frozen ruff format --check .
-    uv run --frozen lint-imports
-    uv run --frozen shellcheck justw .ci/run
+    {{uv}} run --frozen ruff check .
+    {{uv}} run --frozen ruff format --check .
+    {{uv}} run --frozen lint-imports
+    {{uv}} run --frozen shellcheck justw .ci/run
 
 # Check the types
 types:
-    uv run --frozen mypy
+    {{uv}} run --frozen mypy
 
 # Run the tests with coverage, or only those named: just test tests/unit -k lease
 test *ARGS:
     #!/bin/sh
     set -eu
     if [ "$#" -gt 0 ]; then
-        exec uv run --frozen pytest "$@"
+        exec {{uv}} run --frozen pytest "$@"
     fi
-    exec uv run --frozen pytest -n 2 --dist worksteal --cov --cov-report=term
+    exec {{uv}} run --frozen pytest -n 2 --dist worksteal --cov --cov-report=term
 
 # Simulate rollouts with faults: just sim 42, just sim 1..20000
 sim *ARGS:
-    uv run --frozen python -m tests.simulation.run "$@"
+    {{uv}} run --frozen python -m tests.simulation.run "$@"
 
 # Deploy, fail and roll back under load, all on this machine
 demo *ARGS:
-    uv run --frozen camp demo "$@"
+    {{uv}} run --frozen camp demo "$@"
 
 # Run a benchmark: just bench rollout
 bench NAME *ARGS:
@@ -49,15 +52,15 @@ bench NAME *ARGS:
     set -eu
     name=$1
     shift
-    exec uv run --frozen python -m "benchmarks.$name" "$@"
+    exec {{uv}} run --frozen python -m "benchmarks.$name" "$@"
 
 # Run a migration command: just migrate upgrade
 migrate *ARGS:
-    uv run --frozen camp migrate "$@"
+    {{uv}} run --frozen camp migrate "$@"
 
 # Keep PostgreSQL, Redis and Traefik running until Ctrl-C
 servers:
-    uv run --frozen python -m controlplane.demo.servers
+    {{uv}} run --frozen python -m controlplane.demo.servers
 
 # Everything that must hold before a commit
 check: lint types test

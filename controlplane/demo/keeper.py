@@ -1,10 +1,11 @@
 """Keep one server alive exactly as long as its owner.
 
 Run as a script (`python -I -S keeper.py …`), so it imports the standard library only.
-The owner holds the other end of our stdin. However the owner goes, SIGKILL included, the
-kernel closes that pipe and we stop the server. Should the keeper itself be killed, the kernel
-kills the server (PR_SET_PDEATHSIG; Linux only). The owner does not ask for that signal by
-itself: it follows the death of the *thread* that started the child, and owners use threads.
+The owner holds the other end of our stdin; a byte asks for the stop. However the owner goes,
+SIGKILL included, the kernel closes that pipe and we stop the server too. Should the keeper
+itself be killed, the kernel kills the server (PR_SET_PDEATHSIG; Linux only). The owner does
+not ask for that signal by itself: it follows the death of the *thread* that started the
+child, and owners use threads.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     owner = os.getppid()
+    abandoned = True
     try:
         server = start(arguments.command, arguments.log, arguments.user)
         # The server's exit has to wake the select below.
@@ -38,10 +40,10 @@ def main() -> int:
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         print(server.pid, flush=True)
-        watch(server, owner, wakeup)
+        abandoned = watch(server, owner, wakeup)
         return stop(server, signal.Signals[arguments.stop_signal], arguments.grace_s)
     finally:
-        for folder in arguments.remove:
+        for folder in arguments.remove + (arguments.remove_abandoned if abandoned else []):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -50,6 +52,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--log", required=True)
     parser.add_argument("--user", help="run the server as this user (only root can ask for it)")
     parser.add_argument("--remove", action="append", default=[], help="folder to delete at the end")
+    parser.add_argument(
+        "--remove-abandoned",
+        action="append",
+        default=[],
+        help="folder to delete when the owner went without asking for the stop",
+    )
     parser.add_argument("--stop-signal", default="SIGTERM")
     parser.add_argument("--grace-s", type=float, default=5.0)
     parser.add_argument("command", nargs="+")
@@ -89,14 +97,17 @@ def primary_group(user: str | None) -> int | None:
     return pwd.getpwnam(user).pw_gid
 
 
-def watch(server: subprocess.Popen[bytes], owner: int, wakeup: int) -> None:
-    """Return when the owner is gone, asks for the stop, or the server has ended."""
-    while server.poll() is None and os.getppid() == owner:
+def watch(server: subprocess.Popen[bytes], owner: int, wakeup: int) -> bool:
+    """Wait for the owner's word or end, or the server's end; return whether the owner is gone."""
+    while server.poll() is None:
+        if os.getppid() != owner:
+            return True
         readable, _, _ = select.select([0, wakeup], [], [], OWNER_CHECK_INTERVAL_S)
-        if 0 in readable:  # the owner writes nothing, so this is the end of the pipe
-            return
+        if 0 in readable:
+            return os.read(0, 1) == b""
         if wakeup in readable:
             os.read(wakeup, 64)
+    return False
 
 
 def stop(server: subprocess.Popen[bytes], number: signal.Signals, grace_s: float) -> int:

