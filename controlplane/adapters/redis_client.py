@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from controlplane.domain.errors import BusUnavailable
@@ -17,15 +18,17 @@ SOCKET_TIMEOUT_S = 1.0
 
 
 def open_redis(url: str) -> Redis:
-    """A client for `redis://` URLs; it connects at the first command and never retries by itself.
+    """A client for `redis://` URLs that connects at the first command.
 
-    Every loop above it is level-triggered: the next look is the retry.
+    A broken connection is replaced once, because all pooled ones are broken after a restart and
+    all our commands may be repeated. A timeout is not retried: every loop above is
+    level-triggered, and its next look is the retry.
     """
     return Redis.from_url(
         url,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=SOCKET_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         decode_responses=True,
     )
 

@@ -1,0 +1,199 @@
+"""What every routing must do, Traefik's and the fake alike."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from controlplane.adapters.redis_client import open_redis
+from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.domain.errors import BusUnavailable, Fenced, Stale
+from controlplane.domain.fleet import Member, Table
+from controlplane.ports.routing import Routing
+from tests.fakes.redis import FakeRedis
+from tests.fakes.routing import FakeEdge, FakeRouting
+from tests.fakes.world import World
+from tests.waiting import eventually
+
+DELAY_S = 0.1
+NOBODY = "http://127.0.0.1:1"
+A = Member("host-a", 0, "127.0.0.1:18001")
+B = Member("host-b", 0, "127.0.0.1:18002")
+
+
+def table(revision: int, *members: Member) -> Table:
+    return Table(revision, frozenset(members))
+
+
+class Ground:
+    """A routing with one edge, and what can happen to its store."""
+
+    def __init__(
+        self, routing: Routing, world: World | None, redis: FakeRedis | Redis, lost: Routing
+    ) -> None:
+        self.routing = routing
+        self.lost = lost
+        self._world = world
+        self._redis = redis
+
+    async def empty(self) -> None:
+        if isinstance(self._redis, FakeRedis):
+            self._redis.empty()
+        else:
+            await self._redis.flushall()
+
+    async def confirmed(self, revision: int) -> bool:
+        """Whether every edge serves the revision before a deadline."""
+        if self._world is not None:
+            self._world.now += DELAY_S
+
+        async def serving() -> bool:
+            readings = await self.routing.readings()
+            return all(reading.revision == revision for reading in readings)
+
+        return await eventually(serving)
+
+
+@pytest.fixture(params=["fake", "traefik"])
+async def ground(request: pytest.FixtureRequest) -> AsyncIterator[Ground]:
+    """`lost` is a routing to the same edge whose Redis does not answer."""
+    if request.param == "fake":
+        yield fake_ground()
+        return
+    url = request.getfixturevalue("redis_url")
+    edges = [request.getfixturevalue("traefik").api_url]
+    environment = f"test-{uuid.uuid4().hex[:8]}"
+    async with (
+        open_redis(url) as client,
+        open_redis("redis://127.0.0.1:1/0") as nowhere,
+        TraefikRouting(client, environment, edges) as routing,
+        TraefikRouting(nowhere, environment, edges) as lost,
+    ):
+        yield Ground(routing, None, client, lost)
+
+
+def fake_ground() -> Ground:
+    world = World()
+    redis, dead = FakeRedis(world), FakeRedis(world)
+    dead.down = True
+    edges = [FakeEdge(world, "edge", DELAY_S)]
+    return Ground(FakeRouting(redis, edges), world, redis, FakeRouting(dead, edges))
+
+
+async def test_edge_without_a_table_says_so_in_words(ground: Ground) -> None:
+    (reading,) = await ground.routing.readings()
+    assert reading.revision is None
+    assert "table" in reading.error
+    assert await ground.routing.published() is None
+
+
+async def test_published_table_is_confirmed_by_every_edge(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.routing.published() == 1
+    assert await ground.confirmed(1)
+    await ground.routing.publish(table(2, A, B), epoch=1)
+    assert await ground.confirmed(2)
+    (reading,) = await ground.routing.readings()
+    assert reading.error == ""
+
+
+async def test_empty_table_is_confirmed_like_any_other(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=1)
+    await ground.routing.publish(table(2), epoch=1)
+    assert await ground.confirmed(2)
+
+
+async def test_publishing_the_same_table_twice_is_harmless(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=1)
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.confirmed(1)
+
+
+async def test_older_epoch_is_fenced_and_changes_nothing(ground: Ground) -> None:
+    await ground.routing.publish(table(4, A), epoch=3)
+    with pytest.raises(Fenced):
+        await ground.routing.publish(table(5, B), epoch=2)
+    assert await ground.routing.published() == 4
+    assert await ground.confirmed(4)
+
+
+async def test_newer_epoch_takes_over_at_the_same_revision(ground: Ground) -> None:
+    await ground.routing.publish(table(4, A), epoch=3)
+    await ground.routing.publish(table(4, A), epoch=4)
+    with pytest.raises(Fenced):
+        await ground.routing.publish(table(5, A), epoch=3)
+
+
+async def test_late_write_of_our_own_does_not_bring_an_old_table_back(ground: Ground) -> None:
+    await ground.routing.publish(table(5, A), epoch=1)
+    with pytest.raises(Stale):
+        await ground.routing.publish(table(4, B), epoch=1)
+    assert await ground.routing.published() == 5
+
+
+async def test_edges_keep_their_table_when_the_store_is_emptied(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.confirmed(1)
+    await ground.empty()
+    assert await ground.routing.published() is None
+    assert await ground.confirmed(1)
+
+
+async def test_emptied_store_is_seeded_again(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=2)
+    assert await ground.confirmed(1)
+    await ground.empty()
+    await ground.routing.publish(table(2, B), epoch=2)
+    assert await ground.routing.published() == 2
+    assert await ground.confirmed(2)
+
+
+async def test_lost_store_is_an_error_but_edges_still_answer(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.confirmed(1)
+    with pytest.raises(BusUnavailable):
+        await ground.lost.publish(table(2, B), epoch=1)
+    with pytest.raises(BusUnavailable):
+        await ground.lost.published()
+    (reading,) = await ground.lost.readings()
+    assert reading.revision == 1
+
+
+def silent_fake() -> Routing:
+    world = World()
+    edge = FakeEdge(world, "edge")
+    edge.down = True
+    return FakeRouting(FakeRedis(world), [edge])
+
+
+def silent_traefik() -> Routing:
+    return TraefikRouting(open_redis("redis://127.0.0.1:1/0"), "test", [NOBODY])
+
+
+@pytest.mark.parametrize("build", [silent_fake, silent_traefik])
+async def test_edge_that_does_not_answer_is_a_reading_not_an_error(
+    build: Callable[[], Routing],
+) -> None:
+    (reading,) = await build().readings()
+    assert reading.revision is None
+    assert reading.error
+
+
+async def test_stuck_fake_edge_follows_the_newest_table_once_it_is_free() -> None:
+    world = World()
+    edge = FakeEdge(world, "edge", DELAY_S)
+    routing = FakeRouting(FakeRedis(world), [edge])
+    await routing.publish(table(1, A), epoch=1)
+    world.now += DELAY_S
+    edge.stuck = True
+    await routing.publish(table(2, B), epoch=1)
+    await routing.publish(table(3, A, B), epoch=1)
+    world.now += 10
+    assert edge.table == table(1, A)
+    edge.stuck = False
+    assert edge.table == table(1, A)
+    world.now += DELAY_S
+    assert edge.table == table(3, A, B)
