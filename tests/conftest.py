@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio
 import uuid
 from collections.abc import Iterator
 
@@ -18,7 +17,6 @@ from controlplane.demo.servers import (
     start_redis,
     start_traefik,
 )
-from controlplane.schema.runner import upgrade
 from controlplane.schema.runner import upgrade
 
 
@@ -53,19 +51,6 @@ def migrated_template(postgres: PostgresServer) -> str:
 def migrated_database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     """A database of the test's own with every migration applied."""
     yield from _database(postgres, template=migrated_template)
-
-
-@pytest.fixture(scope="session")
-def migrated_template(postgres: PostgresServer) -> str:
-    """The name of a database at the newest revision; copied, never used itself."""
-    asyncio.run(upgrade(postgres.create_database("migrated"), say=lambda _: None))
-    return "migrated"
-
-
-@pytest.fixture
-def migrated_database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database of the test's own with every migration applied and no rows."""
-    yield from _database(postgres, migrated_template)
 
 
 @pytest.fixture(scope="session")
