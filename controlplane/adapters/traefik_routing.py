@@ -146,11 +146,9 @@ class TraefikRouting:
 def served_revision(router: Any, table: Any) -> int:
     """The revision in Traefik's answers about our router and our table middleware.
 
-    Raises NotServing when Traefik refused the router or our entry point does not exist there.
+    Raises NotServing when Traefik refused the router: a bad rule, an unknown entry point.
     """
     if router["status"] != "enabled":
         reasons = "; ".join(router.get("error", ())) or "it says no reason"
         raise NotServing(f"refuses the route: {reasons}")
-    if not router.get("using"):
-        raise NotServing(f"has no entry point {', '.join(router['entryPoints'])}")
     return int(table["headers"]["customRequestHeaders"][REVISION_HEADER])

@@ -38,7 +38,7 @@ def test_only_values_change_while_the_number_of_servers_does_not() -> None:
 
 
 def router(**changes: object) -> dict[str, object]:
-    return {"status": "enabled", "using": ["web"], "entryPoints": ["web"], **changes}
+    return {"status": "enabled", **changes}
 
 
 TABLE = {"headers": {"customRequestHeaders": {"X-Camp-Table": "42"}}}
@@ -51,8 +51,3 @@ def test_served_revision_is_the_one_that_the_middleware_carries() -> None:
 def test_refused_router_does_not_count_as_serving() -> None:
     with pytest.raises(NotServing, match="parsing rule"):
         served_revision(router(status="disabled", error=["parsing rule X"]), TABLE)
-
-
-def test_router_on_an_unknown_entry_point_does_not_count_as_serving() -> None:
-    with pytest.raises(NotServing, match="no entry point web"):
-        served_revision(router(using=None), TABLE)
