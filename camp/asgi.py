@@ -28,12 +28,13 @@ from camp.ops.schema import SchemaHistory, packaged_history
 from camp.settings import Settings
 from camp.users.controller import UserController
 from camp.users.service import UserService
+from controlplane.wiring import control_api
 
 BODY_MAX_BYTES = 1_000_000
 
 
 def route_handlers() -> list[ControllerRouterHandler]:
-    """Everything that answers HTTP. Another router is plugged in here."""
+    """Everything of the service that answers HTTP."""
     api = Router(
         "/api/v1",
         route_handlers=[UserController, ChatController],
@@ -60,6 +61,7 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
         request_max_body_size=BODY_MAX_BYTES,
     )
     _fill_state(app, settings, history or packaged_history())
+    _plug_control_plane(app)
     app.asgi_handler = AccessLayer(app.asgi_handler, app.state.lifecycle, app.state.metrics)
     return app
 
@@ -80,6 +82,15 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.authenticator = Authenticator(settings, state.users.ensure)
 
 
+def _plug_control_plane(app: Litestar) -> None:
+    """The control API runs in every instance; it shares the engine and ends with our drain."""
+    state = app.state
+    router, state.close_control_plane = control_api(
+        state.engine, state.settings.redis_url, state.lifecycle
+    )
+    app.register(router)
+
+
 def _redis(url: str | None) -> Any:
     if url is None:
         return None
@@ -95,6 +106,7 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
         yield
     finally:
         await app.state.readiness.close()
+        await app.state.close_control_plane()
         await app.state.engine.dispose()
         if app.state.redis is not None:
             await app.state.redis.aclose()

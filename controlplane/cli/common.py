@@ -1,0 +1,119 @@
+"""What all command groups share: the connection options, output, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import wraps
+from typing import Any, TypeVar
+
+import msgspec
+import rich_click as click
+
+from controlplane.client import ControlClient
+from controlplane.domain.model import State
+
+T = TypeVar("T")
+DEFAULT_URL = "http://127.0.0.1:8000"
+JSON_WANTED = "controlplane.json"
+
+
+class ExitCode(IntEnum):
+    """What a script can tell from how a command ended."""
+
+    SUCCEEDED = 0
+    ERROR = 1
+    USAGE = 2
+    ROLLED_BACK = 3
+    FAILED = 4
+    TIMED_OUT = 5
+    NOT_ALLOWED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the control plane is, who asks, and how answers are printed."""
+
+    url: str
+    token: str
+    as_json: bool
+
+    def client(self) -> ControlClient:
+        return ControlClient(self.url, self.token)
+
+    def show(self, value: object, lines: Callable[[], Iterable[str]]) -> None:
+        """Print one JSON document, or lines for people."""
+        if self.as_json:
+            print_json(value)
+            return
+        for line in lines():
+            click.echo(line)
+
+
+def connected(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command --url, --token and --json as `connection`."""
+
+    @click.option(
+        "--url", envvar="CAMP_URL", default=DEFAULT_URL, show_default=True, help="CAMP_URL."
+    )
+    @click.option("--token", envvar="CAMP_TOKEN", default="", help="Operator token; CAMP_TOKEN.")
+    @json_option
+    @wraps(command)
+    def with_connection(*args: Any, url: str, token: str, as_json: bool, **rest: Any) -> T:
+        return command(*args, connection=Connection(url, token, as_json), **rest)
+
+    return with_connection
+
+
+def json_option(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command --json as `as_json`; problems are printed as JSON too."""
+
+    def remember(context: click.Context, _: click.Parameter, wanted: bool) -> bool:
+        context.meta[JSON_WANTED] = wanted
+        return wanted
+
+    option = click.option(
+        "--json", "as_json", is_flag=True, callback=remember, is_eager=True, help="Print JSON."
+    )
+    return option(command)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's asynchronous part."""
+    return asyncio.run(work)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value)))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Columns padded with spaces: readable, and cut by `awk` alike."""
+    cells = [tuple(head), *(tuple(_cell(value) for value in row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in cells]
+
+
+def exit_code(state: State) -> ExitCode:
+    """How a command that waited for a rollout ends."""
+    match state:
+        case State.SUCCEEDED:
+            return ExitCode.SUCCEEDED
+        case State.ROLLED_BACK:
+            return ExitCode.ROLLED_BACK
+        case _:
+            return ExitCode.FAILED
+
+
+def leave(code: ExitCode) -> None:
+    """End the program when the code is not 0."""
+    if code:
+        sys.exit(int(code))
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)

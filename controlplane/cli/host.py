@@ -1,0 +1,79 @@
+"""`camp host`: the machines and what their agents report."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from controlplane.cli.common import Connection, connected, run, table
+from controlplane.domain.errors import NotFound
+from controlplane.wire import HostView, InstanceView
+
+INSTANCE_HEAD = ("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "ADDRESS", "DETAIL")
+
+
+@click.group()
+def host() -> None:
+    """Hosts and the instances on them.
+
+    Example: camp host list
+    """
+
+
+@host.command("list")
+@click.option("--environment", "-e", help="Only this environment.")
+@connected
+def list_(environment: str | None, connection: Connection) -> None:
+    """List the hosts.
+
+    Example: camp host list --environment production
+    """
+    found = run(_hosts(connection, environment))
+    head = ("ENVIRONMENT", "HOST", "AGENT", "LAST SEEN", "SETTLED", "INSTANCES")
+    rows = [(h.environment, h.name, h.agent_version, _seen(h), *_counts(h)) for h in found]
+    connection.show(found, lambda: table(head, rows))
+
+
+@host.command("show")
+@click.argument("name")
+@click.option("--environment", "-e", help="Where a host belongs to several environments.")
+@connected
+def show(name: str, environment: str | None, connection: Connection) -> None:
+    """Show one host and its instances.
+
+    Example: camp host show host-a
+    """
+    found = [h for h in run(_hosts(connection, environment)) if h.name == name]
+    if not found:
+        raise NotFound(f"There is no host {name!r}; see camp host list.")
+    shown: object = found[0] if len(found) == 1 else found
+    connection.show(shown, lambda: [line for one in found for line in _card(one)])
+
+
+async def _hosts(connection: Connection, environment: str | None) -> list[HostView]:
+    async with connection.client() as client:
+        return await client.hosts(environment)
+
+
+def _seen(one: HostView) -> str:
+    if one.silent_s is None:
+        return "never"
+    return f"{one.silent_s:.1f} s ago" + (" (silent)" if one.silent else "")
+
+
+def _counts(one: HostView) -> tuple[str, str]:
+    available = sum(i.available for i in one.instances)
+    return "yes" if one.settled else "no", f"{available}/{len(one.instances)} available"
+
+
+def _card(one: HostView) -> list[str]:
+    lines = [
+        f"{one.name} in {one.environment}: last seen {_seen(one)}, agent {one.agent_version or '-'}"
+    ]
+    lines += [f"  has {image}" for image in one.images]
+    lines += [f"  lacks {error}" for error in one.image_errors]
+    return lines + table(INSTANCE_HEAD, [_row(i) for i in one.instances])
+
+
+def _row(i: InstanceView) -> tuple[object, ...]:
+    admitted = "yes" if i.admitted else "no"
+    return (f"{i.host}/{i.slot}", i.version, i.goal, i.phase, admitted, i.address, i.detail)

@@ -1,0 +1,254 @@
+"""`camp rollout`: bringing an environment to a release, and back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import rich_click as click
+
+from controlplane.cli.common import Connection, connected, exit_code, leave, run, table
+from controlplane.cli.watch import watch as watch_rollout
+from controlplane.client import ControlClient
+from controlplane.domain.naming import ROLLOUT_ID
+from controlplane.wire import RolloutView, Why
+
+DEFAULT_TIMEOUT_S = 3600.0
+
+watching = click.option("--watch", "-w", is_flag=True, help="Stay until the rollout is over.")
+timeout = click.option(
+    "--timeout",
+    "timeout_s",
+    default=DEFAULT_TIMEOUT_S,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to watch; the rollout goes on after them.",
+)
+reason_option = click.option("--reason", default="", help="Why; kept in the log.")
+
+
+@click.group()
+def rollout() -> None:
+    """Rollouts. A watched one ends with 0 succeeded, 3 rolled back, 4 failed, 5 timed out.
+
+    Example: camp rollout start production 1.1.0 --watch
+    """
+
+
+@rollout.command("start")
+@click.argument("environment")
+@click.argument("version")
+@watching
+@timeout
+@click.option("--supersede", is_flag=True, help="End the active rollout and take its place.")
+@reason_option
+@connected
+def start(
+    *,
+    environment: str,
+    version: str,
+    watch: bool,
+    timeout_s: float,
+    supersede: bool,
+    reason: str,
+    connection: Connection,
+) -> None:
+    """Bring an environment to a release.
+
+    Example: camp rollout start production 1.1.0 --watch --reason "ticket 4711"
+    """
+
+    async def work() -> RolloutView:
+        async with connection.client() as client:
+            begun = await client.start(environment, version, reason=reason, supersede=supersede)
+            return await _finish(client, begun, connection, timeout_s if watch else None)
+
+    _end(run(work()), connection, waited=watch)
+
+
+@rollout.command("rollback")
+@click.argument("subject", metavar="ENVIRONMENT|ROLLOUT")
+@click.option("--to", "version", help="This release instead of the previous one.")
+@click.option("--reason", required=True, help="Why; kept in the log.")
+@watching
+@timeout
+@connected
+def rollback(
+    *,
+    subject: str,
+    version: str | None,
+    reason: str,
+    watch: bool,
+    timeout_s: float,
+    connection: Connection,
+) -> None:
+    """Go back: an active rollout turns round, a finished one is undone by a new rollout.
+
+    Example: camp rollout rollback production --to 1.0.0 --reason "errors at checkout" --watch
+    """
+    if version is not None and ROLLOUT_ID.fullmatch(subject):
+        raise click.UsageError("--to goes with an environment: a rollout goes back to its source.")
+
+    async def work() -> RolloutView:
+        async with connection.client() as client:
+            if ROLLOUT_ID.fullmatch(subject):
+                begun = await client.steer(subject, "rollback", reason=reason)
+            else:
+                begun = await client.go_back(subject, version, reason=reason)
+            return await _finish(client, begun, connection, timeout_s if watch else None)
+
+    _end(run(work()), connection, waited=watch)
+
+
+def _command(name: str, help_: str) -> click.Command:
+    @click.command(name, help=f"{help_}\n\nExample: camp rollout {name} r-20261123-142530-7f3a")
+    @click.argument("rollout")
+    @click.option("--expect", "version", type=int, help="Only if its row still has this version.")
+    @reason_option
+    @connected
+    def command(rollout: str, version: int | None, reason: str, connection: Connection) -> None:
+        async def work() -> RolloutView:
+            async with connection.client() as client:
+                return await client.steer(rollout, name, reason=reason, expected_version=version)
+
+        _end(run(work()), connection, waited=False)
+
+    return command
+
+
+for _name, _help in {
+    "approve": "Let a rollout begin that waits for approval.",
+    "pause": "Stop before the next batch; what runs stays.",
+    "resume": "Go on after a pause.",
+    "abort": "End a rollout where it stands; what runs stays.",
+}.items():
+    rollout.add_command(_command(_name, _help))
+
+
+@rollout.command("list")
+@click.option("--environment", "-e", help="Only this environment.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
+@connected
+def list_(environment: str | None, limit: int, connection: Connection) -> None:
+    """List the latest rollouts.
+
+    Example: camp rollout list --environment production
+    """
+
+    async def work() -> list[RolloutView]:
+        async with connection.client() as client:
+            return await client.rollouts(environment, limit)
+
+    found = run(work())
+    head = ("ROLLOUT", "ENVIRONMENT", "KIND", "FROM", "TO", "STATE", "BY")
+    rows = [
+        (
+            r.id,
+            r.environment,
+            r.kind,
+            r.source and r.source.version,
+            r.target.version,
+            r.state,
+            r.created_by,
+        )
+        for r in found
+    ]
+    connection.show(found, lambda: table(head, rows))
+
+
+@rollout.command("show")
+@click.argument("rollout")
+@connected
+def show(rollout: str, connection: Connection) -> None:
+    """Show one rollout.
+
+    Example: camp rollout show r-20261123-142530-7f3a --json
+    """
+
+    async def work() -> RolloutView:
+        async with connection.client() as client:
+            return await client.rollout(rollout)
+
+    found = run(work())
+    connection.show(found, lambda: _card(found))
+
+
+@rollout.command("watch")
+@click.argument("rollout")
+@timeout
+@connected
+def watch(rollout: str, timeout_s: float, connection: Connection) -> None:
+    """Watch a rollout until it is over.
+
+    Example: camp rollout watch r-20261123-142530-7f3a --timeout 600
+    """
+
+    async def work() -> RolloutView:
+        async with connection.client() as client:
+            view = await client.rollout(rollout)
+            return await _finish(client, view, connection, timeout_s)
+
+    _end(run(work()), connection, waited=True)
+
+
+@rollout.command("why")
+@click.argument("rollout")
+@connected
+def why(rollout: str, connection: Connection) -> None:
+    """Say why a rollout stands where it stands, and what may safely be done.
+
+    Example: camp rollout why r-20261123-142530-7f3a
+    """
+
+    async def work() -> Why:
+        async with connection.client() as client:
+            return await client.why(rollout)
+
+    found = run(work())
+    connection.show(found, lambda: _answer(found))
+
+
+async def _finish(
+    client: ControlClient, begun: RolloutView, connection: Connection, timeout_s: float | None
+) -> RolloutView:
+    if timeout_s is None:
+        return begun
+    return await watch_rollout(client, begun.id, timeout_s, quiet=connection.as_json)
+
+
+def _end(view: RolloutView, connection: Connection, *, waited: bool) -> None:
+    cause = f": {view.cause}" if view.cause else ""
+    summary = f"{view.id}  {view.environment} to {view.target.version}  {view.state}{cause}"
+    connection.show(view, lambda: [summary])
+    if waited:
+        leave(exit_code(view.state))
+
+
+def _answer(found: Why) -> list[str]:
+    leader = f"{found.leader.holder}, epoch {found.leader.epoch}" if found.leader else "none"
+    lines = [found.sentence, f"state     {found.state}", f"leader    {leader}"]
+    if found.blocker:
+        lines.append(f"blocker   {found.blocker.code}")
+    if found.deadline_in_s:
+        lines.append(f"deadline  in {found.deadline_in_s:.0f} s")
+    return [*lines, f"possible  {', '.join(found.next_actions) or 'nothing'}"]
+
+
+def _card(r: RolloutView) -> list[str]:
+    facts = [
+        ("rollout", r.id),
+        ("state", f"{r.state}{f' ({r.cause})' if r.cause else ''}"),
+        ("kind", r.kind),
+        ("from", r.source.version if r.source else "-"),
+        ("to", f"{r.target.version}  {r.target.digest}"),
+        ("by", f"{r.created_by} at {_time(r.created_at)}"),
+        ("reason", r.reason or "-"),
+        ("since", _time(r.state_since)),
+        ("blocker", r.blocker.sentence if r.blocker else "-"),
+        ("version", str(r.version)),
+        ("possible", ", ".join(r.allowed) or "-"),
+    ]
+    return [f"{name:<10}{value}" for name, value in facts]
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"

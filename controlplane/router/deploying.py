@@ -1,0 +1,141 @@
+"""Environments, releases and rollouts over HTTP: each handler asks the ledger one thing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Controller, Response, get, post, put
+from litestar.params import Parameter
+
+from controlplane.domain.commands import Command
+from controlplane.domain.errors import NotFound
+from controlplane.domain.model import Release
+from controlplane.domain.policy import draft
+from controlplane.ports.ledger import Order, Start
+from controlplane.router.control import Control
+from controlplane.router.views import environment_view, release_view, rollout_view
+from controlplane.wire import (
+    EnvironmentApplied,
+    EnvironmentView,
+    PutEnvironment,
+    ReleaseAdded,
+    ReleaseView,
+    RolloutView,
+    StartRollout,
+    SteerRollout,
+)
+
+Limit = Annotated[int, Parameter(ge=1, le=1000)]
+
+
+class EnvironmentController(Controller):
+    """What there is to deploy to."""
+
+    path = "/environments"
+
+    @get()
+    async def list_environments(self, control: Control) -> list[EnvironmentView]:
+        """All environments by name."""
+        return [environment_view(row) for row in await control.ledger.environments()]
+
+    @get("/{name:str}")
+    async def show_environment(self, control: Control, name: str) -> EnvironmentView:
+        """One environment."""
+        return environment_view(await control.ledger.environment(name))
+
+    @put("/{name:str}")
+    async def apply_environment(
+        self, control: Control, actor: str, name: str, data: PutEnvironment
+    ) -> EnvironmentApplied:
+        """Create or change an environment; the same content changes nothing."""
+        table = {"hosts": data.hosts, "edges": data.edges, "policy": data.policy}
+        changed = await control.ledger.apply(draft(name, table), actor)
+        if changed:
+            await control.nudge(name)
+        row = await control.ledger.environment(name)
+        return EnvironmentApplied(environment=environment_view(row), changed=changed)
+
+
+class ReleaseController(Controller):
+    """What there is to deploy."""
+
+    path = "/releases"
+
+    @get()
+    async def list_releases(self, control: Control) -> list[ReleaseView]:
+        """All releases, newest first."""
+        return [release_view(row) for row in await control.ledger.releases()]
+
+    @get("/{version:str}")
+    async def show_release(self, control: Control, version: str) -> ReleaseView:
+        """One release."""
+        return release_view(await control.ledger.release(version))
+
+    @post()
+    async def add_release(
+        self, control: Control, actor: str, data: Release
+    ) -> Response[ReleaseAdded]:
+        """Make a release known: 201 when it is new, 200 when it was known before."""
+        created = await control.ledger.add_release(data, actor)
+        row = await control.ledger.release(data.version)
+        answer = ReleaseAdded(release=release_view(row), created=created)
+        return Response(answer, status_code=201 if created else 200)
+
+
+class RolloutController(Controller):
+    """Attempts to bring an environment to a release."""
+
+    path = "/rollouts"
+
+    @get()
+    async def list_rollouts(
+        self, control: Control, environment: str | None = None, limit: Limit = 50
+    ) -> list[RolloutView]:
+        """The latest rollouts, newest first."""
+        if environment is not None:
+            await control.ledger.environment(environment)
+        return [rollout_view(r) for r in await control.ledger.rollouts(environment, limit)]
+
+    @post()
+    async def start_rollout(self, control: Control, actor: str, data: StartRollout) -> RolloutView:
+        """Begin a rollout."""
+        rollout = await control.ledger.start(
+            Start(
+                environment=data.environment,
+                kind=data.kind,
+                version=data.version,
+                actor=actor,
+                reason=data.reason,
+                supersede=data.supersede,
+                key=data.idempotency_key,
+            )
+        )
+        await control.nudge(rollout.environment)
+        return rollout_view(rollout)
+
+    @get("/{name:str}")
+    async def show_rollout(self, control: Control, name: str) -> RolloutView:
+        """One rollout."""
+        return rollout_view(await control.ledger.rollout(name))
+
+    @post("/{name:str}/{command:str}", status_code=200)
+    async def steer_rollout(
+        self, control: Control, actor: str, name: str, command: str, data: SteerRollout
+    ) -> RolloutView:
+        """Approve, pause, resume, abort or roll back."""
+        if command not in tuple(Command):
+            raise NotFound(
+                f"There is no command {command!r}; a rollout knows {', '.join(Command)}."
+            )
+        rollout = await control.ledger.steer(
+            Order(
+                rollout=name,
+                command=Command(command),
+                actor=actor,
+                reason=data.reason,
+                expected_version=data.expected_version,
+                key=data.idempotency_key,
+            )
+        )
+        await control.nudge(rollout.environment)
+        return rollout_view(rollout)

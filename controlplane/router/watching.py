@@ -1,0 +1,127 @@
+"""What runs where, what happened, and why nothing moves, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Controller, Request, get
+from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from controlplane.domain.errors import BusUnavailable, Unavailable
+from controlplane.domain.fleet import Fleet
+from controlplane.domain.look import look
+from controlplane.domain.records import Snapshot
+from controlplane.router.control import Control
+from controlplane.router.explain import explain
+from controlplane.router.stream import EventResponse, frames, resume_after
+from controlplane.router.tail import Tails
+from controlplane.router.views import event_view, host_view, instance_view
+from controlplane.wire import EventView, HostView, InstanceView, LeaderView, Why
+
+Limit = Annotated[int, Parameter(ge=1, le=1000)]
+
+
+class FleetController(Controller):
+    """Hosts and instances: goals and reports side by side. Edges are the leader's to ask."""
+
+    @get("/hosts")
+    async def list_hosts(self, control: Control, environment: str | None = None) -> list[HostView]:
+        """All hosts, of one environment if named."""
+        views: list[HostView] = []
+        for name in await _names(control, environment):
+            snapshot, fleet = await _look(control, name)
+            rows = {row.name: row for row in snapshot.hosts}
+            views += [host_view(name, host, rows[host.name], fleet) for host in fleet.hosts]
+        return views
+
+    @get("/instances")
+    async def list_instances(
+        self, control: Control, environment: str | None = None
+    ) -> list[InstanceView]:
+        """All instances, of one environment if named."""
+        views: list[InstanceView] = []
+        for name in await _names(control, environment):
+            _, fleet = await _look(control, name)
+            views += [instance_view(name, instance) for instance in fleet.instances]
+        return views
+
+
+class EventController(Controller):
+    """The log."""
+
+    path = "/events"
+
+    @get("/recent")
+    async def recent_events(
+        self,
+        control: Control,
+        environment: str | None = None,
+        rollout: str | None = None,
+        limit: Limit = 100,
+    ) -> list[EventView]:
+        """The last events, oldest first."""
+        await _scope(control, environment, rollout)
+        found = await control.ledger.recent_events(environment, rollout, limit)
+        return [event_view(event) for event in found]
+
+    @get(responses={200: ResponseSpec(None, description="text/event-stream of EventView")})
+    async def stream_events(
+        self,
+        *,
+        request: Request[str, str, State],
+        control: Control,
+        tails: Tails,
+        environment: str | None = None,
+        rollout: str | None = None,
+        after: int | None = None,
+    ) -> EventResponse:
+        """Events as they happen; those after Last-Event-ID (or `after`) first.
+
+        Ends with `event: draining` when this instance drains: reconnect with the last id.
+        """
+        if control.streams.draining.is_set():
+            raise Unavailable("This instance drains and opens no streams; connect again.")
+        scope = await _scope(control, environment, rollout)
+        begin = resume_after(request.headers.get("last-event-id"))
+        begin = after if begin is None else begin
+        if begin is None:
+            begin = await control.ledger.last_event()
+        return EventResponse(frames(control.streams, tails.of(scope), begin, rollout))
+
+
+class WhyController(Controller):
+    """Why a rollout stands where it stands."""
+
+    @get("/why/{name:str}")
+    async def why(self, control: Control, name: str) -> Why:
+        """State, blocker, deadline, leader and the safe next actions."""
+        rollout = await control.ledger.rollout(name)
+        now = (await control.store(rollout.environment).observe()).now
+        try:
+            holder = await control.lease(rollout.environment).holder()
+        except BusUnavailable as error:
+            return explain(rollout, now, None, error.sentence)
+        leader = None if holder is None else LeaderView(holder=holder[0], epoch=holder[1])
+        return explain(rollout, now, leader)
+
+
+async def _names(control: Control, environment: str | None) -> tuple[str, ...]:
+    if environment is not None:
+        return ((await control.ledger.environment(environment)).environment.name,)
+    return tuple(row.environment.name for row in await control.ledger.environments())
+
+
+async def _look(control: Control, environment: str) -> tuple[Snapshot, Fleet]:
+    snapshot = await control.store(environment).observe()
+    return snapshot, look(snapshot, ())
+
+
+async def _scope(control: Control, environment: str | None, rollout: str | None) -> str | None:
+    """The environment whose events are asked for. Raises NotFound for unknown names."""
+    if rollout is not None:
+        return (await control.ledger.rollout(rollout)).environment
+    if environment is not None:
+        await control.ledger.environment(environment)
+    return environment

@@ -1,0 +1,67 @@
+"""The control API over the real PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+from litestar import Router
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from controlplane.adapters.postgres_ledger import PostgresLedger
+from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.redis_bus import RedisBus
+from controlplane.adapters.redis_client import open_redis
+from controlplane.adapters.redis_lease import RedisLease
+from controlplane.domain.errors import BusUnavailable
+from controlplane.ports.bus import Bus
+from controlplane.ports.lease import Lease
+from controlplane.router import Control, control_router
+from controlplane.router.control import EventStreams
+
+
+def control_api(
+    engine: AsyncEngine, redis_url: str | None, streams: EventStreams
+) -> tuple[Router, Callable[[], Awaitable[None]]]:
+    """The router and what closes its Redis client; opens nothing before the first request."""
+    redis = open_redis(redis_url) if redis_url else None
+    control = Control(
+        ledger=PostgresLedger(engine),
+        streams=streams,
+        store=lambda environment: PostgresStore(engine, environment),
+        lease=lambda environment: _lease(redis, environment),
+        bus=lambda environment: RedisBus(redis, environment) if redis else NoBus(),
+        listener=lambda environment: _listener(redis, environment),
+    )
+
+    async def close() -> None:
+        if redis is not None:
+            await redis.aclose()
+
+    return control_router(control), close
+
+
+class NoBus:
+    """Where REDIS_URL is not set: nudges go nowhere, waits last their time."""
+
+    async def nudge(self, *topics: str) -> None:
+        """Nobody listens."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Only time passes."""
+        await asyncio.sleep(timeout_s)
+        return False
+
+
+def _lease(redis: Redis | None, environment: str) -> Lease:
+    if redis is None:
+        raise BusUnavailable("REDIS_URL is not set for this instance")
+    return RedisLease(redis, environment)
+
+
+def _listener(redis: Redis | None, environment: str) -> AbstractAsyncContextManager[Bus]:
+    if redis is None:
+        return nullcontext(NoBus())
+    return RedisBus(redis, environment, ("events",))
