@@ -24,6 +24,10 @@ class OperatorGuard:
         self._ledger = ledger
         self._known: dict[str, tuple[str, float]] = {}
 
+    def __deepcopy__(self, _: dict[int, object]) -> OperatorGuard:
+        """Itself: Litestar copies routers as it registers them, and an engine cannot be copied."""
+        return self
+
     async def __call__(
         self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
     ) -> None:
