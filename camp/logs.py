@@ -36,8 +36,9 @@ def configure(level: str, instance: str) -> None:
     root = logging.getLogger()
     root.handlers = [_IntoStructlog()]
     root.setLevel(LEVELS[level])
-    for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(max(LEVELS[level], logging.INFO))
+    # Their news of every start and message is ours to tell, or nobody's.
+    for name in ("alembic", "uvicorn", "asyncio"):
+        logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
 
 
 def _named(instance: str) -> structlog.typing.Processor:

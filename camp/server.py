@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import signal
 import socket
 import sys
@@ -83,6 +84,9 @@ def serve(settings: Settings) -> int:
         print(_cannot_listen(settings, error), file=sys.stderr)
         return 1
     app = create_app(settings)
+    # What exists now stays: never look at it again. The command turned collection off to start.
+    gc.freeze()
+    gc.enable()
     server = CampServer(_config(app), app.state.lifecycle, settings.drain_deadline_s)
     host, port = listener.getsockname()[:2]
     log.info("listening", host=host, port=port, version=camp.__version__)

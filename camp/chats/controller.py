@@ -5,7 +5,7 @@ from uuid import UUID
 
 from litestar import Controller, Request, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from camp.auth import Principal
 from camp.chats import answer
@@ -15,8 +15,8 @@ from camp.settings import Settings
 from camp.sse import EventStream
 
 ChatRequest = Request[Principal, Any, Any]
-Limit = Annotated[int, Parameter(ge=1, le=100)]
-LastEventId = Annotated[str | None, Parameter(header="Last-Event-ID")]
+Limit = Annotated[int, QueryParameter(ge=1, le=100)]
+LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID")]
 
 
 class ChatController(Controller):
@@ -26,7 +26,7 @@ class ChatController(Controller):
     tags = ("chats",)
 
     @post("/")
-    async def create(self, request: ChatRequest, state: State, data: NewChat) -> ChatOut:
+    async def create(self, request: ChatRequest, state: State, data: JSONBody[NewChat]) -> ChatOut:
         """Open a chat."""
         chats: ChatService = state.chats
         return await chats.create(request.user.user_id, data.title)
@@ -36,7 +36,7 @@ class ChatController(Controller):
         self,
         request: ChatRequest,
         state: State,
-        before: UUID | None = None,
+        before: FromQuery[UUID | None] = None,
         limit: Limit = 20,
     ) -> ChatPage:
         """The user's chats, newest first."""
@@ -44,7 +44,7 @@ class ChatController(Controller):
         return await chats.page(request.user.user_id, before, limit)
 
     @get("/{chat_id:uuid}")
-    async def detail(self, request: ChatRequest, state: State, chat_id: UUID) -> ChatDetail:
+    async def detail(self, request: ChatRequest, state: State, chat_id: FromPath[UUID]) -> ChatDetail:
         """A chat with its latest messages."""
         chats: ChatService = state.chats
         return await chats.detail(request.user.user_id, chat_id)
@@ -54,8 +54,8 @@ class ChatController(Controller):
         self,
         request: ChatRequest,
         state: State,
-        chat_id: UUID,
-        data: Prompt,
+        chat_id: FromPath[UUID],
+        data: JSONBody[Prompt],
         last_event_id: LastEventId = None,
     ) -> EventStream:
         """Say something and stream the answer, or go on with one after its Last-Event-ID.

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Controller, Request, get, patch
 from litestar.datastructures import State
+from litestar.params import JSONBody
 
 from camp.auth import Principal
 from camp.users.schemas import UserOut, UserPatch
@@ -25,7 +26,7 @@ class UserController(Controller):
         return await users.get(request.user.user_id)
 
     @patch("/me")
-    async def rename(self, request: UserRequest, state: State, data: UserPatch) -> UserOut:
+    async def rename(self, request: UserRequest, state: State, data: JSONBody[UserPatch]) -> UserOut:
         """Change the display name."""
         users: UserService = state.users
         return await users.rename(request.user.user_id, data.display_name)
