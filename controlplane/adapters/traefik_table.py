@@ -31,9 +31,6 @@ IDLE_TIMEOUT = "3s"
 # Each new table makes Traefik take all servers for healthy until the next check, dead ones too.
 # A request that could not connect goes to the next server; one that was sent is never repeated.
 ATTEMPTS = 3
-# Traefik's default is 2 MiB and 413 above it. How large a body may be is the service's to say;
-# bodies stream through, they are not collected (50 MiB left its memory as it was).
-ANY_SIZE = "-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,6 @@ def render(table: Table, route: Route) -> dict[str, str]:
             table.revision
         ),
         f"{middlewares}/{route.retry_name}/retry/attempts": str(ATTEMPTS),
-        f"{middlewares}/{route.retry_name}/retry/maxrequestbodybytes": ANY_SIZE,
         f"{balancer}/passhostheader": "true",
         f"{balancer}/serverstransport": route.name,
         f"{balancer}/healthcheck/path": HEALTH_PATH,

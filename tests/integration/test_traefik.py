@@ -150,7 +150,7 @@ async def test_request_that_was_sent_is_never_sent_again(ground: Ground) -> None
         assert sum(backend.seen[f"{method} /drop"] for backend in ground.backends) == 1
 
 
-async def test_body_above_the_default_limit_of_the_retry_arrives_whole(ground: Ground) -> None:
+async def test_body_larger_than_the_retry_collects_arrives_whole(ground: Ground) -> None:
     (backend, *_) = ground.backends
     await ground.serve([backend])
     body = b"x" * (3 << 20)
