@@ -102,13 +102,15 @@ class FakeMachine:
     """What survives the death of an agent: processes, bytes and one-shot runs of one host.
 
     `behaviours` is by digest and may be shared between hosts. `outages` are world-time windows in
-    which no instance here is ready. `on_job` is called once for each job that succeeded.
+    which no instance here is ready. `on_job` is called once for each job that succeeded, `on_start` after
+    each start.
     """
 
     world: World
     host: str
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     on_job: Callable[[Job], None] = lambda job: None
+    on_start: Callable[[], None] = lambda: None
     outages: list[tuple[float, float]] = field(default_factory=list)
     slots: dict[int, FakeProcess] = field(default_factory=dict)
     pulls: dict[str, FakePull] = field(default_factory=dict)
@@ -171,10 +173,15 @@ class FakeMachine:
         behaviour = self.behaviour(release.digest)
         present = self.has(release.digest)
         ends = NEVER if behaviour.crash_after_s is None else now + behaviour.crash_after_s
-        process = FakeProcess(slot, release.spec, address, now, behaviour, ends if present else now)
+        # Two starts never share a time, not even in one instant of the world.
+        started = now + self.starts * 1e-9
+        process = FakeProcess(
+            slot, release.spec, address, started, behaviour, ends if present else now
+        )
         if not present:
             process.detail = f"The bytes of {release.digest} are not on this host; pull them first."
         self.slots[slot] = process
+        self.on_start()
 
     def end(self, slot: int, grace_s: float) -> None:
         process = self.slots.get(slot)
