@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from camp.errors import SettingsError
+from camp.settings import Settings, load, redacted
+
+DATABASE = {"DATABASE_URL": "postgresql://camp:pw@db/camp"}
+PRODUCTION = DATABASE | {
+    "ENVIRONMENT": "production",
+    "AUTH_MODE": "production",
+    "SECRET_KEY": "k" * 32,
+}
+
+
+def faults_of(environ: dict[str, str], root: Path = Path("no-such-folder")) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load(environ, root)
+    return caught.value.faults
+
+
+def loaded(environ: dict[str, str], root: Path = Path("no-such-folder")) -> Settings:
+    return load(environ, root)
+
+
+def test_defaults_need_only_a_database() -> None:
+    settings = loaded(DATABASE)
+    assert (settings.environment, settings.auth_mode, settings.port) == (
+        "development",
+        "development",
+        8000,
+    )
+    assert (settings.redis_url, settings.echo_token_delay_ms) == (None, 50)
+
+
+def test_environment_beats_file_and_file_beats_default(tmp_path: Path) -> None:
+    file = tmp_path / ".env.staging"
+    file.write_text("# a comment\n\nexport PORT=9001\nHOST='10.0.0.1'\nCAMP_DIGEST=\"sha256:1\"\n")
+    settings = loaded(DATABASE | {"ENVIRONMENT": "staging", "PORT": "9002"}, tmp_path)
+    assert (settings.port, settings.host, settings.camp_digest) == (9002, "10.0.0.1", "sha256:1")
+
+
+def test_file_of_another_environment_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / ".env.production").write_text("PORT=9001\n")
+    assert loaded(DATABASE, tmp_path).port == 8000
+
+
+def test_empty_variable_counts_as_unset() -> None:
+    assert loaded(DATABASE | {"PORT": "", "REDIS_URL": ""}).port == 8000
+
+
+def test_every_fault_is_told_at_once() -> None:
+    faults = faults_of({"PORT": "eighty", "LOG_LEVEL": "loud", "DEBUG": "maybe"})
+    assert sorted(fault.split()[0] for fault in faults) == [
+        "DATABASE_URL",
+        "DEBUG",
+        "LOG_LEVEL",
+        "PORT",
+    ]
+    assert all(fault.endswith(".") for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENVIRONMENT", "prod"),
+        ("AUTH_MODE", "none"),
+        ("DATABASE_URL", "mysql://db/camp"),
+        ("DATABASE_URL", "postgresql://db"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "postgresql://db/camp?sslmode=sometimes"),
+        ("REDIS_URL", "http://redis"),
+        ("LLM_PROVIDER", "anthropic"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("ECHO_TOKEN_DELAY_MS", "1.5"),
+        ("DRAIN_DEADLINE_S", "nan"),
+        ("DRAIN_DEADLINE_S", "soon"),
+        ("DB_POOL_SIZE", "0"),
+    ],
+)
+def test_wrong_value_names_variable_and_remedy(name: str, value: str) -> None:
+    (fault,) = faults_of(DATABASE | {name: value})
+    assert fault.startswith(name)
+    assert fault.count(". ") >= 1
+
+
+def test_database_url_fault_does_not_repeat_the_password() -> None:
+    (fault,) = faults_of({"DATABASE_URL": "postgresql://camp:hunter2@db:notaport/camp"})
+    assert "hunter2" not in fault
+
+
+def test_broken_line_in_file_is_told_with_its_number(tmp_path: Path) -> None:
+    (tmp_path / ".env.development").write_text("PORT=1\nnonsense\n")
+    assert faults_of(DATABASE, tmp_path) == [
+        ".env.development line 2 is not NAME=VALUE. Correct or remove it."
+    ]
+
+
+def test_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env.development").write_bytes(b"\xff\xfe")
+    (fault,) = faults_of(DATABASE, tmp_path)
+    assert fault.startswith(".env.development cannot be read")
+
+
+def test_production_starts_when_nothing_is_weak() -> None:
+    assert loaded(PRODUCTION).auth_mode == "production"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTH_MODE", ""),
+        ("AUTH_MODE", "development"),
+        ("DEBUG", "true"),
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY", "short"),
+        ("SECRET_KEY", "insecure-development-secret-key"),
+        ("ALLOWED_ORIGINS", "https://a.example,*"),
+    ],
+)
+def test_production_refuses_what_would_open_it(name: str, value: str) -> None:
+    (fault,) = faults_of(PRODUCTION | {name: value})
+    assert fault.startswith(name)
+
+
+def test_shown_settings_hide_secrets() -> None:
+    shown = redacted(loaded(DATABASE | {"SECRET_KEY": "s3cret", "PORT": "81"}))
+    assert shown["SECRET_KEY"] == shown["DATABASE_URL"] == "***"
+    assert (shown["PORT"], shown["REDIS_URL"]) == (81, None)
