@@ -12,7 +12,7 @@ IDLE_S = 5.0  # uvicorn's default
 class Backend:
     """Counts what it is asked, by `METHOD path`.
 
-    `/stream/N` sends N events, 50 ms apart. `/drop` reads the request and closes without an answer.
+    `/stream/N` sends one event and, once `go_on` is set, the other N - 1. `/drop` reads the request and closes without an answer.
     `table` is what the last request said in X-Camp-Table. `healthy` decides on /health/live.
     """
 
@@ -21,6 +21,7 @@ class Backend:
         self.table = ""
         self.healthy = True
         self.streams = 0
+        self.go_on = asyncio.Event()
         self.largest_body = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -94,7 +95,7 @@ class Backend:
                 event = b"data: %d\n\n" % number
                 writer.write(b"%x\r\n%s\r\n" % (len(event), event))
                 await writer.drain()
-                await asyncio.sleep(0.05)
+                await self.go_on.wait()
             writer.write(b"0\r\n\r\n")
         finally:
             self.streams -= 1

@@ -131,6 +131,7 @@ async def test_stream_on_a_withdrawn_instance_runs_to_its_end(ground: Ground) ->
     assert await eventually(lambda: first.streams == 1)
     await ground.serve([second])
     assert first.streams == 1
+    first.go_on.set()
     assert await stream == 20
 
 
