@@ -14,7 +14,7 @@ from controlplane.router.deploying import (
     ReleaseController,
     RolloutController,
 )
-from controlplane.router.guards import OperatorGuard
+from controlplane.router.guards import operator_guard
 from controlplane.router.problems import respond
 from controlplane.router.tail import Tails
 from controlplane.router.watching import EventController, FleetController, WhyController
@@ -40,7 +40,7 @@ def control_router(control: Control) -> Router:
             "tails": Provide(lambda: tails, sync_to_thread=False),
             "actor": Provide(_actor, sync_to_thread=False),
         },
-        guards=[OperatorGuard(control.ledger)],
+        guards=[operator_guard(control.ledger)],
         exception_handlers={ControlError: respond},
         security=[{"bearer": []}],
         tags=["control"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Controller, Response, get, post, put
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from controlplane.domain.commands import Command
 from controlplane.domain.errors import NotFound
@@ -25,7 +26,7 @@ from controlplane.wire import (
     SteerRollout,
 )
 
-Limit = Annotated[int, Parameter(ge=1, le=1000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
 
 class EnvironmentController(Controller):
@@ -34,18 +35,24 @@ class EnvironmentController(Controller):
     path = "/environments"
 
     @get()
-    async def list_environments(self, control: Control) -> list[EnvironmentView]:
+    async def list_environments(self, control: NamedDependency[Control]) -> list[EnvironmentView]:
         """All environments by name."""
         return [environment_view(row) for row in await control.ledger.environments()]
 
     @get("/{name:str}")
-    async def show_environment(self, control: Control, name: str) -> EnvironmentView:
+    async def show_environment(
+        self, control: NamedDependency[Control], name: FromPath[str]
+    ) -> EnvironmentView:
         """One environment."""
         return environment_view(await control.ledger.environment(name))
 
     @put("/{name:str}")
     async def apply_environment(
-        self, control: Control, actor: str, name: str, data: PutEnvironment
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        name: FromPath[str],
+        data: JSONBody[PutEnvironment],
     ) -> EnvironmentApplied:
         """Create or change an environment; the same content changes nothing."""
         table = {"hosts": data.hosts, "edges": data.edges, "policy": data.policy}
@@ -62,18 +69,23 @@ class ReleaseController(Controller):
     path = "/releases"
 
     @get()
-    async def list_releases(self, control: Control) -> list[ReleaseView]:
+    async def list_releases(self, control: NamedDependency[Control]) -> list[ReleaseView]:
         """All releases, newest first."""
         return [release_view(row) for row in await control.ledger.releases()]
 
     @get("/{version:str}")
-    async def show_release(self, control: Control, version: str) -> ReleaseView:
+    async def show_release(
+        self, control: NamedDependency[Control], version: FromPath[str]
+    ) -> ReleaseView:
         """One release."""
         return release_view(await control.ledger.release(version))
 
     @post()
     async def add_release(
-        self, control: Control, actor: str, data: Release
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        data: JSONBody[Release],
     ) -> Response[ReleaseAdded]:
         """Make a release known: 201 when it is new, 200 when it was known before."""
         created = await control.ledger.add_release(data, actor)
@@ -89,7 +101,10 @@ class RolloutController(Controller):
 
     @get()
     async def list_rollouts(
-        self, control: Control, environment: str | None = None, limit: Limit = 50
+        self,
+        control: NamedDependency[Control],
+        environment: FromQuery[str | None] = None,
+        limit: Limit = 50,
     ) -> list[RolloutView]:
         """The latest rollouts, newest first."""
         if environment is not None:
@@ -97,7 +112,12 @@ class RolloutController(Controller):
         return [rollout_view(r) for r in await control.ledger.rollouts(environment, limit)]
 
     @post()
-    async def start_rollout(self, control: Control, actor: str, data: StartRollout) -> RolloutView:
+    async def start_rollout(
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        data: JSONBody[StartRollout],
+    ) -> RolloutView:
         """Begin a rollout."""
         rollout = await control.ledger.start(
             Start(
@@ -114,13 +134,20 @@ class RolloutController(Controller):
         return rollout_view(rollout)
 
     @get("/{name:str}")
-    async def show_rollout(self, control: Control, name: str) -> RolloutView:
+    async def show_rollout(
+        self, control: NamedDependency[Control], name: FromPath[str]
+    ) -> RolloutView:
         """One rollout."""
         return rollout_view(await control.ledger.rollout(name))
 
     @post("/{name:str}/{command:str}", status_code=200)
     async def steer_rollout(
-        self, control: Control, actor: str, name: str, command: str, data: SteerRollout
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        name: FromPath[str],
+        command: FromPath[str],
+        data: JSONBody[SteerRollout],
     ) -> RolloutView:
         """Approve, pause, resume, abort or roll back."""
         if command not in tuple(Command):

@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Guard
 
 from controlplane.domain.errors import NotAllowed
 from controlplane.domain.tokens import token_hash
@@ -17,27 +18,36 @@ CACHE_S = 5.0
 CACHE_SIZE = 256
 
 
-class OperatorGuard:
-    """Puts the operator's name into `request.user`. Raises NotAllowed."""
+def operator_guard(ledger: Ledger) -> Guard:
+    """A guard that puts the operator's name into `request.user`.
+
+    A function, because Litestar copies guards deeply and would copy the ledger with them.
+    """
+    operators = Operators(ledger)
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        authorization = connection.headers.get("authorization", "")
+        connection.scope["user"] = await operators.named(authorization)
+
+    return guard
+
+
+class Operators:
+    """Who is behind a token, remembered for a moment."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[str, tuple[str, float]] = {}
 
-    def __deepcopy__(self, _: dict[int, object]) -> OperatorGuard:
-        """Itself: Litestar copies routers as it registers them, and an engine cannot be copied."""
-        return self
-
-    async def __call__(
-        self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
-    ) -> None:
-        scheme, _space, token = connection.headers.get("authorization", "").partition(" ")
+    async def named(self, authorization: str) -> str:
+        """The operator of an Authorization header. Raises NotAllowed."""
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise NotAllowed(
                 "The control API needs a token: send 'Authorization: Bearer TOKEN'; "
                 "camp operator create NAME makes one."
             )
-        connection.scope["user"] = await self._operator(token_hash(token.strip()))
+        return await self._operator(token_hash(token.strip()))
 
     async def _operator(self, hashed: str) -> str:
         name, until = self._known.get(hashed, ("", 0.0))

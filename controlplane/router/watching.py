@@ -6,8 +6,9 @@ from typing import Annotated
 
 from litestar import Controller, Request, get
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from controlplane.domain.errors import BusUnavailable, Unavailable
 from controlplane.domain.fleet import Fleet
@@ -20,14 +21,16 @@ from controlplane.router.tail import Tails
 from controlplane.router.views import event_view, host_view, instance_view
 from controlplane.wire import EventView, HostView, InstanceView, LeaderView, Why
 
-Limit = Annotated[int, Parameter(ge=1, le=1000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
 
 class FleetController(Controller):
     """Hosts and instances: goals and reports side by side. Edges are the leader's to ask."""
 
     @get("/hosts")
-    async def list_hosts(self, control: Control, environment: str | None = None) -> list[HostView]:
+    async def list_hosts(
+        self, control: NamedDependency[Control], environment: FromQuery[str | None] = None
+    ) -> list[HostView]:
         """All hosts, of one environment if named."""
         views: list[HostView] = []
         for name in await _names(control, environment):
@@ -38,7 +41,7 @@ class FleetController(Controller):
 
     @get("/instances")
     async def list_instances(
-        self, control: Control, environment: str | None = None
+        self, control: NamedDependency[Control], environment: FromQuery[str | None] = None
     ) -> list[InstanceView]:
         """All instances, of one environment if named."""
         views: list[InstanceView] = []
@@ -56,9 +59,9 @@ class EventController(Controller):
     @get("/recent")
     async def recent_events(
         self,
-        control: Control,
-        environment: str | None = None,
-        rollout: str | None = None,
+        control: NamedDependency[Control],
+        environment: FromQuery[str | None] = None,
+        rollout: FromQuery[str | None] = None,
         limit: Limit = 100,
     ) -> list[EventView]:
         """The last events, oldest first."""
@@ -71,11 +74,11 @@ class EventController(Controller):
         self,
         *,
         request: Request[str, str, State],
-        control: Control,
-        tails: Tails,
-        environment: str | None = None,
-        rollout: str | None = None,
-        after: int | None = None,
+        control: NamedDependency[Control],
+        tails: NamedDependency[Tails],
+        environment: FromQuery[str | None] = None,
+        rollout: FromQuery[str | None] = None,
+        after: FromQuery[int | None] = None,
     ) -> EventResponse:
         """Events as they happen; those after Last-Event-ID (or `after`) first.
 
@@ -95,7 +98,7 @@ class WhyController(Controller):
     """Why a rollout stands where it stands."""
 
     @get("/why/{name:str}")
-    async def why(self, control: Control, name: str) -> Why:
+    async def why(self, control: NamedDependency[Control], name: FromPath[str]) -> Why:
         """State, blocker, deadline, leader and the safe next actions."""
         rollout = await control.ledger.rollout(name)
         now = (await control.store(rollout.environment).observe()).now
