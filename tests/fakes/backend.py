@@ -12,7 +12,8 @@ IDLE_S = 5.0  # uvicorn's default
 class Backend:
     """Counts what it is asked, by `METHOD path`.
 
-    `/stream/N` sends one event and, once `go_on` is set, the other N - 1. `/drop` reads the request and closes without an answer.
+    `/stream/N` sends one event and, once `go_on` is set, the other N - 1.
+    `/drop` reads the request and closes without an answer.
     `table` is what the last request said in X-Camp-Table. `healthy` decides on /health/live.
     """
 
