@@ -32,8 +32,10 @@ class Tail:
         ledger: Ledger,
         environment: str | None,
         listener: Callable[[str], AbstractAsyncContextManager[Bus]],
+        kept: int = KEPT,
     ) -> None:
         self._ledger = ledger
+        self._kept = kept
         self._environment = environment
         self._listener = listener
         self._recent: deque[Event] = deque()
@@ -96,8 +98,8 @@ class Tail:
                         self._floor = last
                         self._announce()
                     last, full = await self._page(last)
-                except StoreUnavailable as error:
-                    log.warning("event log unreachable", cause=error.sentence)
+                except Exception as error:  # noqa: BLE001 - all streams hang on this loop
+                    log.warning("event log not read", error=str(error) or type(error).__name__)
                     full = False
                 if not full:
                     await wait()
@@ -107,7 +109,7 @@ class Tail:
         if not fresh:
             return last, False
         self._recent.extend(fresh)
-        while len(self._recent) > KEPT:
+        while len(self._recent) > self._kept:
             self._floor = self._recent.popleft().id
         self._announce()
         return fresh[-1].id, len(fresh) == PAGE
