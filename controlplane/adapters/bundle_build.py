@@ -45,7 +45,7 @@ def build(tree: Path, out: Path, *, version: str | None = None) -> Path:
         if version is not None:
             set_version(copy, version)
         wheel = _wheel(copy, Path(name), created_at)
-        head = _schema_head(copy)
+        head = schema_head(copy)
         manifest = Manifest(
             version=version_in(copy),
             revision=revision,
@@ -116,8 +116,8 @@ def _wheel(tree: Path, out: Path, created_at: int) -> Path:
     return wheels[0]
 
 
-def _schema_head(tree: Path) -> str:
-    """The newest revision among the tree's own migrations, not those of this installation."""
+def schema_head(tree: Path) -> str:
+    """The newest revision of the tree's own migrations. Raises BundleError."""
     try:
         heads = ScriptDirectory(str(tree / "migrations")).get_heads()
     except (CommandError, SyntaxError, ImportError) as error:

@@ -102,8 +102,8 @@ class FakeMachine:
     """What survives the death of an agent: processes, bytes and one-shot runs of one host.
 
     `behaviours` is by digest and may be shared between hosts. `outages` are world-time windows in
-    which no instance here is ready. `on_job` is called once for each job that succeeded, `on_start` after
-    each start.
+    which no instance here is ready. `on_job` is called once for each job that succeeded,
+    `on_start` after each start.
     """
 
     world: World
