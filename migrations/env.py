@@ -15,10 +15,10 @@ from alembic.script import Script
 
 HISTORY = sa.table(
     "schema_history",
-    sa.column("revision"),
-    sa.column("phase"),
-    sa.column("release"),
-    sa.column("run_id"),
+    sa.column("revision", sa.Text),
+    sa.column("phase", sa.Text),
+    sa.column("release", sa.Text),
+    sa.column("run_id", sa.Text),
 )
 
 attributes = context.config.attributes

@@ -48,7 +48,7 @@ def status(as_json: bool) -> None:
     """
     from controlplane.schema import runner, scripts
 
-    directory = scripts.scripts()
+    directory = scripts.scripts(scripts.packaged())
     current = run(runner.current(_database_url()))
     head = scripts.head(directory)
     newer = current is not None and not scripts.known(directory, current)

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from alembic.runtime.environment import EnvironmentContext
@@ -25,7 +26,7 @@ from sqlalchemy.sql import func
 
 from camp.db_url import connect_options
 from controlplane.domain.errors import Conflict, ControlError, Invalid, StoreUnavailable
-from controlplane.schema.scripts import config, known, pending, resolve, scripts, step_of
+from controlplane.schema.scripts import config, known, packaged, pending, resolve, scripts, step_of
 
 # Any fixed number that nobody else locks.
 MIGRATION_LOCK = 7_306_085_893_296_402_000
@@ -65,6 +66,7 @@ class MigrationFailed(ControlError):
 class Order:
     """What one run was asked for, and what it has applied so far, over all its tries."""
 
+    folder: Path
     to: str
     release: str
     run_id: str
@@ -81,13 +83,16 @@ async def upgrade(
     run_id: str = "",
     say: Say = print,
     wait_s: float = 600.0,
+    folder: Path | None = None,
 ) -> list[str]:
     """Bring the database up to a revision; the ids that this run applied, oldest first.
 
-    `wait_s` bounds the wait for another runner. Raises Invalid (unknown revision), Conflict (the
+    `wait_s` bounds the wait for another runner; `folder` holds the revisions, this release's own
+    unless given. Raises Invalid (unknown revision), Conflict (the
     database is newer than this release), MigrationBusy, MigrationFailed, StoreUnavailable.
     """
-    order = Order(resolve(scripts(), to), release, run_id, say, wait_s)
+    folder = folder or packaged()
+    order = Order(folder, resolve(scripts(folder), to), release, run_id, say, wait_s)
     for attempt in range(1, TRIES + 1):
         try:
             await _try(database_url, order)
@@ -117,8 +122,9 @@ async def _try(database_url: str, order: Order) -> None:
         await _lock(connection, order.wait_s, order.say)
         at = await connection.run_sync(_current)
         await connection.commit()
-        _refuse_newer(at)
-        if not pending(scripts(), at, order.to):
+        directory = scripts(order.folder)
+        _refuse_newer(directory, at)
+        if not pending(directory, at, order.to):
             order.say(f"The database is at {at}; nothing to apply.")
             return
         await connection.run_sync(_apply, order)
@@ -148,8 +154,8 @@ def _current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _refuse_newer(at: str | None) -> None:
-    if at is not None and not known(scripts(), at):
+def _refuse_newer(directory: ScriptDirectory, at: str | None) -> None:
+    if at is not None and not known(directory, at):
         raise Conflict(
             f"The database is at revision {at}, which this release does not know: the database is"
             " newer. Nothing was changed; migrate with the newer release."
@@ -157,7 +163,7 @@ def _refuse_newer(at: str | None) -> None:
 
 
 def _apply(connection: Connection, order: Order) -> None:
-    settings = config()
+    settings = config(order.folder)
     settings.attributes.update(connection=connection, release=order.release, run_id=order.run_id)
     directory = ScriptDirectory.from_config(settings)
 

@@ -28,18 +28,24 @@ class Step:
         return f"{self.revision} {self.name} ({self.phase})"
 
 
-def config() -> Config:
-    """Alembic's configuration, made in code: the scripts lie wherever this release was unpacked."""
+def packaged() -> Path:
+    """The folder of this release's migrations, wherever the release was unpacked."""
+    assert migrations.__file__ is not None
+    return Path(migrations.__file__).parent
+
+
+def config(folder: Path) -> Config:
+    """Alembic's configuration, made in code: no file with a URL in it."""
     made = Config()
-    made.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    made.set_main_option("script_location", str(folder).replace("%", "%%"))
     made.set_main_option("path_separator", "os")
     return made
 
 
 @cache
-def scripts() -> ScriptDirectory:
-    """The packaged revisions. Cached: they do not change while a process lives."""
-    return ScriptDirectory.from_config(config())
+def scripts(folder: Path) -> ScriptDirectory:
+    """The revisions in a folder. Cached: they do not change while a process lives."""
+    return ScriptDirectory.from_config(config(folder))
 
 
 def head(directory: ScriptDirectory) -> str:
@@ -93,8 +99,3 @@ def step_of(script: Script) -> Step:
         )
     name = Path(script.path).stem.removeprefix(f"{script.revision}_")
     return Step(script.revision, name, phase)
-
-
-def _folder() -> Path:
-    assert migrations.__file__ is not None
-    return Path(migrations.__file__).parent

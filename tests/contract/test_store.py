@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from controlplane.adapters import tables
 from controlplane.adapters.postgres_engine import open_engine
 from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.demo.servers import PostgresServer
 from controlplane.domain.errors import Fenced, NotFound, Stale, StoreUnavailable
 from controlplane.domain.fleet import (
     Goal,
@@ -132,6 +133,9 @@ class PostgresGround:
             for statement in statements:
                 await connection.execute(statement)
 
+    async def empty(self) -> None:
+        await self.execute(tables.environments.delete(), tables.events.delete())
+
     async def add(self, environment: Environment) -> None:
         values = msgspec.to_builtins(environment)
         mine = {"environment": environment.name}
@@ -186,15 +190,23 @@ class PostgresGround:
 Ground = FakeGround | PostgresGround
 
 
+@pytest.fixture(scope="module")
+def store_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """One database for all these tests, emptied before each: a new one costs more than a test."""
+    yield postgres.create_database("store_contract", migrated_template)
+    postgres.drop_database("store_contract")
+
+
 @pytest.fixture
-async def postgres_ground(migrated_database_url: str) -> AsyncIterator[PostgresGround]:
-    url = make_url(migrated_database_url)
+async def postgres_ground(store_url: str) -> AsyncIterator[PostgresGround]:
+    url = make_url(store_url)
     assert url.port is not None
     proxy = Proxy(url.port)
     await proxy.open()
     indirect = url.set(port=proxy.port).render_as_string(hide_password=False)
-    engine, through = open_engine(migrated_database_url), open_engine(indirect)
+    engine, through = open_engine(store_url), open_engine(indirect)
     ground = PostgresGround(engine, through, proxy)
+    await ground.empty()
     await ground.add(ENVIRONMENT)
     await ground.add(OTHER)
     yield ground
