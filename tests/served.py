@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from structlog.testing import capture_logs
 
 from camp.asgi import create_app
 from camp.lifecycle import Lifecycle
@@ -31,6 +32,14 @@ async def serving(
     database_url: str, redis_url: str | None = None, port: int = 0
 ) -> AsyncIterator[Served]:
     """Serve on a loopback port until the block ends."""
+    # Its logs would land in the output of a command that runs beside it.
+    with capture_logs():
+        async with _serving(database_url, redis_url, port) as served:
+            yield served
+
+
+@asynccontextmanager
+async def _serving(database_url: str, redis_url: str | None, port: int) -> AsyncIterator[Served]:
     environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url or ""}
     app = create_app(load(environ, Path("no-such-folder")))
     with socket.socket() as listener:

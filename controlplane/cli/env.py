@@ -92,9 +92,12 @@ def show(name: str, connection: Connection) -> None:
 def read(file: Path) -> dict[str, Mapping[str, Any]]:
     """The environments of a file by name. Raises Invalid, with the line where TOML breaks off."""
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"{file.name} is no valid TOML: {error}. Correct it there.") from error
+        end = f"at line {max(1, len(text.splitlines()))}, the end"
+        fault = str(error).replace("at end of document", end)
+        raise Invalid(f"{file.name} is no valid TOML: {fault}. Correct it there.") from error
     except UnicodeDecodeError as error:
         raise Invalid(f"{file.name} is not UTF-8 text; save it as UTF-8.") from error
     if "environments" not in document:

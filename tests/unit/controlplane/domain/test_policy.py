@@ -13,7 +13,6 @@ from controlplane.domain.errors import Invalid
 from controlplane.domain.model import OnFailure, Policy
 from controlplane.domain.policy import draft
 
-
 WHATEVER = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 
 

@@ -1,0 +1,204 @@
+"""The command line against a running instance: output and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from camp.__main__ import main
+from controlplane.adapters.postgres_engine import open_engine
+from controlplane.adapters.postgres_ledger import PostgresLedger
+from controlplane.domain.model import State
+from tests.ledgers import ENVIRONMENT, a_release, furnish, lead
+from tests.served import serving
+from tests.waiting import eventually
+
+FILE = """
+[environments.local]
+hosts = ["host-a", "host-b"]
+edges = ["http://127.0.0.1:8080"]
+"""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands as an operator would, each with its own event loop."""
+
+    environ: dict[str, str]
+    engine: AsyncEngine
+    ledger: PostgresLedger
+
+    async def camp(self, *args: str, **environ: str) -> Result:
+        env = self.environ | environ
+        return await asyncio.to_thread(CliRunner().invoke, main, args, env=env)
+
+    async def told(self, *args: str) -> str:
+        result = await self.camp(*args)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    async def rollout(self) -> str:
+        """The active rollout, once there is one."""
+
+        async def active() -> str | None:
+            return (await self.ledger.environment(ENVIRONMENT)).active
+
+        assert await eventually(active)
+        return await active() or ""
+
+
+@pytest.fixture
+async def shell(migrated_database_url: str, redis_url: str) -> AsyncIterator[Shell]:
+    engine = open_engine(migrated_database_url)
+    async with serving(migrated_database_url, redis_url) as served:
+        environ = {"CAMP_URL": served.url, "DATABASE_URL": migrated_database_url, "CAMP_TOKEN": ""}
+        bare = Shell(environ, engine, PostgresLedger(engine))
+        token = (await bare.told("operator", "create", "alice", "--json")).strip()
+        environ["CAMP_TOKEN"] = json.loads(token)["token"]
+        yield bare
+    await engine.dispose()
+
+
+async def test_a_token_is_printed_alone_and_works(shell: Shell) -> None:
+    made = await shell.camp("operator", "create", "bob")
+    assert made.stdout.startswith("camp_")
+    listed = await shell.camp("env", "list", CAMP_TOKEN=made.stdout.strip())
+    assert listed.exit_code == 0
+    again = await shell.camp("operator", "create", "bob")
+    assert (again.exit_code, "already" in again.stderr) == (1, True)
+
+
+async def test_without_a_token_the_exit_code_is_six(shell: Shell) -> None:
+    result = await shell.camp("env", "list", CAMP_TOKEN="")
+    assert result.exit_code == 6
+    assert "CAMP_TOKEN" in result.stderr
+
+
+async def test_environments_are_applied_and_shown(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "environments.toml"
+    file.write_text(FILE, encoding="utf-8")
+    assert await shell.told("env", "apply", str(file)) == "local is now at version 1\n"
+    assert "has not changed" in await shell.told("env", "apply", str(file))
+    assert "host-a, host-b" in await shell.told("env", "show", "local")
+    assert json.loads(await shell.told("env", "list", "--json"))[0]["name"] == "local"
+    assert "never" in await shell.told("host", "list")
+    assert "host-a in local" in await shell.told("host", "show", "host-a")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("env", "show", "nowhere"),
+        ("release", "show", "9.9.9"),
+        ("host", "show", "nobody"),
+        ("host", "list", "-e", "nowhere"),
+        ("rollout", "start", "nowhere", "1.0.0"),
+        ("rollout", "start", "local", "9.9.9"),
+        ("rollout", "show", "r-none"),
+        ("rollout", "rollback", "local", "--reason", "x"),
+        ("events", "--rollout", "r-none"),
+    ],
+)
+async def test_unknown_names_are_a_sentence(shell: Shell, args: tuple[str, ...]) -> None:
+    await furnish(shell.ledger, "1.0.0")
+    result = await shell.camp(*args)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert "see camp" in result.stderr or "--to" in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [(State.SUCCEEDED, 0), (State.ROLLED_BACK, 3), (State.FAILED, 4)],
+)
+async def test_a_watched_rollout_ends_with_its_code(shell: Shell, state: State, code: int) -> None:
+    await furnish(shell.ledger, "1.0.0")
+    watching = asyncio.create_task(
+        shell.camp("rollout", "start", ENVIRONMENT, "1.0.0", "--watch", "--reason", "test")
+    )
+    await shell.rollout()
+    await lead(shell.engine, state, "the test said so")
+    result = await watching
+    assert result.exit_code == code
+    assert str(state) in result.stdout
+    assert "the test said so" in result.stdout
+
+
+async def test_watching_too_long_is_five_and_says_on_what(shell: Shell) -> None:
+    await furnish(shell.ledger, "1.0.0")
+    result = await shell.camp(
+        *("rollout", "start", ENVIRONMENT, "1.0.0", "--watch", "--timeout", "0.1", "--json")
+    )
+    problem = json.loads(result.stderr)
+    assert (result.exit_code, problem["code"]) == (5, "waited_too_long")
+    assert "No agent leads local" in problem["detail"]
+
+
+async def test_a_superseded_rollout_ends_its_watch_with_four(shell: Shell) -> None:
+    await furnish(shell.ledger, "1.0.0", "1.1.0")
+    watching = asyncio.create_task(shell.camp("rollout", "start", ENVIRONMENT, "1.0.0", "-w"))
+    first = await shell.rollout()
+    refused = await shell.camp("rollout", "start", ENVIRONMENT, "1.1.0")
+    assert refused.exit_code == 1
+    assert first in refused.stderr
+    assert "--supersede" in refused.stderr
+    await shell.told("rollout", "start", ENVIRONMENT, "1.1.0", "--supersede")
+    assert (await watching).exit_code == 4
+
+
+async def test_commands_steer_a_rollout(shell: Shell) -> None:
+    await furnish(shell.ledger, "1.0.0")
+    started = json.loads(await shell.told("rollout", "start", ENVIRONMENT, "1.0.0", "--json"))
+    await lead(shell.engine, State.PROGRESSING)
+    name = started["id"]
+    assert "paused" in await shell.told("rollout", "pause", name, "--reason", "lunch")
+    stale = await shell.camp("rollout", "abort", name, "--expect", "1")
+    assert (stale.exit_code, "paused now" in stale.stderr) == (1, True)
+    assert "progressing" in await shell.told("rollout", "resume", name)
+    assert "No agent leads" in await shell.told("rollout", "why", name)
+    assert "aborted" in await shell.told("rollout", "abort", name)
+    assert (await shell.camp("rollout", "watch", name)).exit_code == 4
+    assert name in await shell.told("rollout", "list")
+    assert "lunch" in await shell.told("events", "--rollout", name)
+    lines = (await shell.told("events", "--json", "--rollout", name)).splitlines()
+    assert [json.loads(line)["rollout"] for line in lines] == [name] * len(lines)
+
+
+async def test_a_rollback_by_name_undoes_a_finished_rollout(shell: Shell) -> None:
+    await furnish(shell.ledger, "1.0.0", "1.1.0")
+    for version in ("1.0.0", "1.1.0"):
+        done = json.loads(await shell.told("rollout", "start", ENVIRONMENT, version, "--json"))
+        await lead(shell.engine, State.SUCCEEDED)
+    back = json.loads(
+        await shell.told("rollout", "rollback", done["id"], "--reason", "errors", "--json")
+    )
+    assert (back["kind"], back["target"]["version"]) == ("rollback", "1.0.0")
+
+
+async def test_a_bundle_with_another_digest_is_refused(shell: Shell, tmp_path: Path) -> None:
+    from controlplane.adapters.bundle import Manifest, read, write
+
+    wheel = tmp_path / "camp-1.0.0-py3-none-any.whl"
+    wheel.write_bytes(b"PK\x05\x06" + bytes(18))
+    bundle = tmp_path / "camp-1.0.0.zip"
+    write(
+        wheel,
+        Manifest(version="1.0.0", revision="abc", schema_head="0002", schema_min="0001"),
+        bundle,
+    )
+
+    wrong = await shell.camp("release", "add", str(bundle), "--expect-digest", "sha256:0")
+    assert (wrong.exit_code, "other bytes" in wrong.stderr) == (1, True)
+    digest = read(bundle).digest
+    assert "added" in await shell.told("release", "add", str(bundle), "--expect-digest", digest)
+    assert "known already" in await shell.told("release", "add", str(bundle))
+    assert digest in await shell.told("release", "show", "1.0.0")
+    assert a_release("1.0.0").version in await shell.told("release", "list")
