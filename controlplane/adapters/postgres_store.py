@@ -14,7 +14,7 @@ from controlplane.adapters.postgres_errors import bounded
 from controlplane.domain.errors import Fenced, NotFound, Stale
 from controlplane.domain.fleet import HostDesired, HostReport
 from controlplane.domain.model import Rollout
-from controlplane.ports.store import Changes, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
 
 TIMEOUT_S = 4.0
 
@@ -115,6 +115,7 @@ h AS (
     ORDER BY name FOR NO KEY UPDATE),
 t AS (SELECT revision FROM routing WHERE environment = :environment FOR NO KEY UPDATE)
 SELECT json_build_object(
+    'now', extract(epoch FROM clock_timestamp()),
     'rollout', (SELECT json_build_array(id, version) FROM r),
     'hosts', (
         SELECT coalesce(
@@ -168,6 +169,7 @@ WHERE name = :environment
 
 
 class _Versions(msgspec.Struct):
+    now: float
     rollout: tuple[str, int] | None
     hosts: list[tuple[str, int, int]]
     table: int
@@ -239,6 +241,8 @@ class PostgresStore:
         if version != seen.environment.version:
             raise Stale("The environment's policy has changed; look again.")
         now = _versions.decode(await connection.scalar(LOCK_SEEN, mine))
+        if now.now - seen.now > LOOK_VALID_S:
+            raise Stale("The look is too old to act on; look again.")
         active = _row_version(seen.rollout)
         if now.rollout != active:
             raise Stale("The active rollout has changed; look again.")

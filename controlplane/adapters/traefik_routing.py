@@ -11,7 +11,6 @@ after at most one interval. With all servers failing the check Traefik answers 5
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,13 +58,12 @@ class NotServing(Exception):
 
 
 class TraefikRouting:
-    """One environment's table on its edges; `edges` are API base URLs."""
+    """One environment's table in the store that its edges follow; edges are API base URLs."""
 
     def __init__(
         self,
         client: Redis,
         environment: str,
-        edges: Sequence[str],
         *,
         root: str = "traefik",
         entry_point: str = "web",
@@ -73,7 +71,6 @@ class TraefikRouting:
     ) -> None:
         self._client = client
         self._route = Route(environment, root, entry_point, rule)
-        self._edges = tuple(edge.rstrip("/") for edge in edges)
         self._keys = [
             f"camp:{environment}:routing:{name}" for name in ("epoch", "revision", "keys")
         ]
@@ -121,9 +118,9 @@ class TraefikRouting:
             revision = await self._client.get(self._keys[1])
         return None if revision is None else int(revision)
 
-    async def readings(self) -> tuple[EdgeReading, ...]:
-        """Ask every edge which revision it serves; an edge that fails says None."""
-        return tuple(await asyncio.gather(*(self._reading(edge) for edge in self._edges)))
+    async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
+        """Ask each of these edges which revision it serves; one that fails says None."""
+        return tuple(await asyncio.gather(*(self._reading(edge) for edge in edges)))
 
     async def _reading(self, edge: str) -> EdgeReading:
         try:
@@ -143,7 +140,7 @@ class TraefikRouting:
             return EdgeReading(edge, None, "answered something that is not Traefik's API")
 
     async def _ask(self, edge: str, what: str) -> Any:
-        answer = await self._http.get(f"{edge}/api/http/{what}@redis")
+        answer = await self._http.get(f"{edge.rstrip('/')}/api/http/{what}@redis")
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise NotServing("has no table of this environment yet")
         if answer.status_code != httpx.codes.OK:

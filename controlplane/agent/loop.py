@@ -138,7 +138,6 @@ class Agent:
 
 def _calm(desired: HostDesired, slots: tuple[SlotReport, ...]) -> bool:
     """Everything is as it should be, so that a look a second is enough."""
-    settled = {s.slot for s in slots if s.phase is Phase.HEALTHY}
-    return settled == {g.slot for g in desired.slots if g.goal is Goal.RUN} and len(
-        desired.slots
-    ) == len(slots)
+    healthy = {s.slot for s in slots if s.phase is Phase.HEALTHY}
+    wanted = {g.slot for g in desired.slots if g.goal is Goal.RUN}
+    return healthy == wanted and len(slots) == len(desired.slots) == len(wanted)

@@ -47,16 +47,18 @@ def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
 def probed(watch: Watch, probe: Probe, spec: Spec, now: float) -> Watch:
     """The watch after the instance was asked."""
     if probe.ready and matches(probe.spec, spec):
-        since = watch.ready_since if watch.ready_since is not None else now
-        return replace(watch, ever_ready=True, ready_since=since, unready_since=None)
+        if watch.ready_since is not None:
+            return watch
+        return replace(watch, ever_ready=True, ready_since=now, unready_since=None)
     since = watch.unready_since if watch.unready_since is not None else now
     return replace(watch, ready_since=None, unready_since=since)
 
 
 def draining(watch: Watch, probe: Probe, now: float) -> Watch:
-    """The watch while streams and requests end; what does not answer has neither."""
+    """The watch while streams and requests end; what does not answer may still have some."""
     since = watch.drain_since if watch.drain_since is not None else now
-    quiet = watch.quiet_looks + 1 if probe.streams == probe.requests == 0 else 0
+    idle = probe.spec is not None and probe.streams == probe.requests == 0
+    quiet = watch.quiet_looks + 1 if idle else 0
     return replace(watch, drain_since=since, quiet_looks=quiet)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import rich_click as click
@@ -33,10 +32,27 @@ def agent(environment: str, host: str, folder: Path, address: str) -> None:
 
     Example: camp agent --environment production --host host-a --folder /var/lib/camp
     """
-    from camp.settings import load
-    from controlplane.agent.main import run
+    from camp import __version__
+    from camp.logs import configure
+    from camp.settings import exported, load
+    from controlplane.agent.main import Assignment, run
 
     settings = load(os.environ, Path.cwd())
     if settings.redis_url is None:
         raise Invalid("REDIS_URL is not set, and agents need Redis to elect a leader. Set it.")
-    sys.exit(run(settings, environment=environment, host=host, folder=folder, address=address) or 0)
+    configure(settings.log_level, host)
+    # Colours, locale and search paths of this process, then what the settings resolved to.
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("CAMP_")}
+    run(
+        Assignment(
+            environment=environment,
+            host=host,
+            address=address,
+            folder=folder,
+            database_url=settings.database_url,
+            redis_url=settings.redis_url,
+            token=settings.camp_agent_token or "",
+            instance_environ=environ | exported(settings),
+            version=__version__,
+        )
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 
 class State(StrEnum):
@@ -52,6 +53,10 @@ class Spec:
     config_hash: str
 
 
+# Every look compares specs of the same few releases many times.
+_spec = lru_cache(maxsize=256)(Spec)
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """An immutable thing to run; `image` says where its bytes are, `digest` which bytes they are.
@@ -69,7 +74,7 @@ class Release:
 
     @property
     def spec(self) -> Spec:
-        return Spec(self.version, self.digest, self.config_hash)
+        return _spec(self.version, self.digest, self.config_hash)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

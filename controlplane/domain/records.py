@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from controlplane.domain.fleet import HostReport, Job, SlotGoal, Table
 from controlplane.domain.model import Environment, Release, Rollout
 
+# Facts are compared at commit, but silence is not a fact that anybody writes: an old look may
+# take a host for alive that has fallen silent since.
+LOOK_VALID_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
@@ -43,7 +47,8 @@ class Changes:
 
     `slots` are upserts, `freed` deletes; hosts named in either, in `images` (the new whole list
     of a host) or in `jobs` get a new desired version. `events` are (kind, message) for the log.
-    `current`: the release the environment now holds, with `previous` to go back to.
+    `held`: the release the environment now runs, and the one to go back to. `moves` is false when
+    only the explanation of a wait has changed.
     """
 
     rollout: Rollout | None = None
@@ -54,3 +59,4 @@ class Changes:
     table: Table | None = None
     events: tuple[tuple[str, str], ...] = ()
     held: tuple[Release, Release | None] | None = None
+    moves: bool = True

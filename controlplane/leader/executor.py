@@ -64,6 +64,7 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
         table=_table(seen.table, draft.members),
         events=tuple(draft.events),
         held=_held(seen.environment, after) if after is not None and before != after else None,
+        moves=bool(plan.actions) or (before is not None and plan.state is not before.state),
     )
 
 

@@ -11,7 +11,7 @@ from controlplane.domain.invariants import broken
 from controlplane.domain.look import look
 from controlplane.domain.model import State
 from controlplane.domain.planner import plan, settle
-from controlplane.domain.records import Snapshot
+from controlplane.domain.records import Changes, Snapshot
 from controlplane.leader.executor import changes
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
@@ -55,10 +55,13 @@ class Leader:
     async def _step(self) -> float:
         seen = await self.store.observe()
         await self._publish(seen)
-        fleet = look(seen, await self.routing.readings())
+        fleet = look(seen, await self.routing.readings(seen.environment.edges))
         decided = decide(seen, fleet)
-        if await self._record(seen, fleet, decided):
-            return AT_ONCE_S
+        step = changes(seen, fleet, decided)
+        if step is not None:
+            await self._record(seen, fleet, decided, step)
+            if step.moves:
+                return AT_ONCE_S
         if not fleet.confirmed:
             return SOON_S
         wake = decided.wake_at - seen.now if decided.wake_at is not None else LOOK_S
@@ -71,18 +74,14 @@ class Leader:
             return
         await self.routing.publish(seen.table, self._epoch())
 
-    async def _record(self, seen: Snapshot, fleet: Fleet, decided: Plan) -> bool:
-        """Write the step, if there is anything to write, and wake the hosts it concerns."""
-        step = changes(seen, fleet, decided)
-        if step is None:
-            return False
+    async def _record(self, seen: Snapshot, fleet: Fleet, decided: Plan, step: Changes) -> None:
+        """Write the step and wake the hosts it concerns."""
         if seen.rollout is not None and (names := broken(seen.rollout, fleet, decided)):
             raise BrokenInvariant(f"The plan would break {', '.join(names)}: {decided.reason}")
         await self.store.commit(self._epoch(), seen, step)
         touched = {s.host for s in step.slots} | {h for h, _ in step.freed}
         touched |= {h for h, _ in step.images} | {j.host for j in step.jobs}
         await self.bus.nudge("events", *(f"host:{h}" for h in sorted(touched)))
-        return True
 
     def _epoch(self) -> int:
         epoch = self.tenure.safe_epoch()

@@ -21,6 +21,6 @@ class Routing(Protocol):
         """The revision in the store; None when the store was emptied. Raises BusUnavailable."""
         ...
 
-    async def readings(self) -> tuple[EdgeReading, ...]:
-        """Ask every edge which revision it serves; an edge that fails says None. Never raises."""
+    async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
+        """Ask each of these edges which revision it serves; one that fails says None. Never raises."""
         ...

@@ -32,10 +32,17 @@ class Ground:
     """A routing with one edge, and what can happen to its store."""
 
     def __init__(
-        self, routing: Routing, world: World | None, redis: FakeRedis | Redis, lost: Routing
+        self,
+        routing: Routing,
+        world: World | None,
+        redis: FakeRedis | Redis,
+        lost: Routing,
+        *,
+        edge: str,
     ) -> None:
         self.routing = routing
         self.lost = lost
+        self.edges = (edge,)
         self._world = world
         self._redis = redis
 
@@ -51,7 +58,7 @@ class Ground:
             self._world.now += DELAY_S
 
         async def serving() -> bool:
-            readings = await self.routing.readings()
+            readings = await self.routing.readings(self.edges)
             return all(reading.revision == revision for reading in readings)
 
         return await eventually(serving)
@@ -64,15 +71,15 @@ async def ground(request: pytest.FixtureRequest) -> AsyncIterator[Ground]:
         yield fake_ground()
         return
     url = request.getfixturevalue("redis_url")
-    edges = [request.getfixturevalue("traefik").api_url]
+    edge = request.getfixturevalue("traefik").api_url
     environment = f"test-{uuid.uuid4().hex[:8]}"
     async with (
         open_redis(url) as client,
         open_redis("redis://127.0.0.1:1/0") as nowhere,
-        TraefikRouting(client, environment, edges) as routing,
-        TraefikRouting(nowhere, environment, edges) as lost,
+        TraefikRouting(client, environment) as routing,
+        TraefikRouting(nowhere, environment) as lost,
     ):
-        yield Ground(routing, None, client, lost)
+        yield Ground(routing, None, client, lost, edge=edge)
 
 
 def fake_ground() -> Ground:
@@ -80,11 +87,11 @@ def fake_ground() -> Ground:
     redis, dead = FakeRedis(world), FakeRedis(world)
     dead.down = True
     edges = [FakeEdge(world, "edge", DELAY_S)]
-    return Ground(FakeRouting(redis, edges), world, redis, FakeRouting(dead, edges))
+    return Ground(FakeRouting(redis, edges), world, redis, FakeRouting(dead, edges), edge="edge")
 
 
 async def test_edge_without_a_table_says_so_in_words(ground: Ground) -> None:
-    (reading,) = await ground.routing.readings()
+    (reading,) = await ground.routing.readings(ground.edges)
     assert reading.revision is None
     assert "table" in reading.error
     assert await ground.routing.published() is None
@@ -96,7 +103,7 @@ async def test_published_table_is_confirmed_by_every_edge(ground: Ground) -> Non
     assert await ground.confirmed(1)
     await ground.routing.publish(table(2, A, B), epoch=1)
     assert await ground.confirmed(2)
-    (reading,) = await ground.routing.readings()
+    (reading,) = await ground.routing.readings(ground.edges)
     assert reading.error == ""
 
 
@@ -158,26 +165,26 @@ async def test_lost_store_is_an_error_but_edges_still_answer(ground: Ground) -> 
         await ground.lost.publish(table(2, B), epoch=1)
     with pytest.raises(BusUnavailable):
         await ground.lost.published()
-    (reading,) = await ground.lost.readings()
+    (reading,) = await ground.lost.readings(ground.edges)
     assert reading.revision == 1
 
 
 def silent_fake() -> Routing:
     world = World()
-    edge = FakeEdge(world, "edge")
+    edge = FakeEdge(world, NOBODY)
     edge.down = True
     return FakeRouting(FakeRedis(world), [edge])
 
 
 def silent_traefik() -> Routing:
-    return TraefikRouting(open_redis("redis://127.0.0.1:1/0"), "test", [NOBODY])
+    return TraefikRouting(open_redis("redis://127.0.0.1:1/0"), "test")
 
 
 @pytest.mark.parametrize("build", [silent_fake, silent_traefik])
 async def test_edge_that_does_not_answer_is_a_reading_not_an_error(
     build: Callable[[], Routing],
 ) -> None:
-    (reading,) = await build().readings()
+    (reading,) = await build().readings((NOBODY,))
     assert reading.revision is None
     assert reading.error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from controlplane.domain.errors import Fenced, Stale
 from controlplane.domain.fleet import EdgeReading, Table
@@ -68,7 +68,10 @@ class FakeEdge:
 
 
 class FakeRouting:
-    """One environment's table in a fake Redis, fenced by epoch."""
+    """One environment's table in a fake Redis, fenced by epoch.
+
+    `on_publish(revision, epoch)` is called for each table that took effect.
+    """
 
     def __init__(
         self, redis: FakeRedis, edges: Sequence[FakeEdge], environment: str = "local"
@@ -76,6 +79,7 @@ class FakeRouting:
         self._redis = redis
         self._point = redis.world.point
         self.edges = tuple(edges)
+        self.on_publish: Callable[[int, int], None] = lambda revision, epoch: None
         self._epoch_key = f"camp:{environment}:routing:epoch"
         self._revision_key = f"camp:{environment}:routing:revision"
 
@@ -85,6 +89,7 @@ class FakeRouting:
         self._fence(table, epoch)
         self._redis.put(self._epoch_key, epoch)
         self._redis.put(self._revision_key, table.revision)
+        self.on_publish(table.revision, epoch)
         for edge in self.edges:
             edge.offer(table)
         await self._point("routing.publish.done")
@@ -103,8 +108,8 @@ class FakeRouting:
         await self._point("routing.published.done")
         return revision
 
-    async def readings(self) -> tuple[EdgeReading, ...]:
+    async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
         await self._point("routing.readings")
-        readings = tuple(edge.reading() for edge in self.edges)
+        readings = tuple([edge.reading() for edge in self.edges if edge.name in edges])
         await self._point("routing.readings.done")
         return readings

@@ -8,7 +8,7 @@ from dataclasses import replace
 from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
 from controlplane.domain.fleet import HostDesired, HostReport, Job, JobState, SlotGoal, Table
 from controlplane.domain.model import Environment, Rollout
-from controlplane.ports.store import Changes, HostRow, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
 from tests.fakes.world import World
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})
@@ -18,7 +18,8 @@ class FakeStore:
     """One environment. `rollout` is the latest one, active or finished.
 
     `commits` is called inside every commit that passes its checks, with the epoch, the state
-    before it and the changes: the place to check invariants. Between its two points a method awaits nothing.
+    before it and the changes: the place to check invariants. Between its two points a method
+    awaits nothing.
     """
 
     def __init__(self, world: World, environment: Environment) -> None:
@@ -164,6 +165,8 @@ class FakeStore:
             raise Fenced(f"Epoch {epoch} is outdated.")
 
     def _refuse_outdated(self, seen: Snapshot, changes: Changes) -> None:
+        if self.world.now - seen.now > LOOK_VALID_S:
+            raise Stale("The look is too old.")
         if seen.environment.version != self.environment.version:
             raise Stale("The environment's policy has changed.")
         active = self._active()

@@ -29,6 +29,7 @@ class Ground:
     routing: TraefikRouting
     backends: list[Backend]
     web: httpx.AsyncClient
+    edge: str
     revision: int = 0
 
     async def serve(self, backends: Iterable[Backend]) -> None:
@@ -42,7 +43,7 @@ class Ground:
         await self.routing.publish(Table(self.revision, frozenset(members)), epoch=1)
 
     async def confirmed(self) -> bool:
-        (reading,) = await self.routing.readings()
+        (reading,) = await self.routing.readings((self.edge,))
         return reading.revision == self.revision
 
 
@@ -50,12 +51,12 @@ class Ground:
 async def opened(redis_url: str, traefik: TraefikServer) -> AsyncIterator[Ground]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_redis(redis_url))
-        routing = TraefikRouting(client, f"t-{uuid.uuid4().hex[:8]}", [traefik.api_url])
+        routing = TraefikRouting(client, f"t-{uuid.uuid4().hex[:8]}")
         await stack.enter_async_context(routing)
         web = httpx.AsyncClient(base_url=traefik.url, trust_env=False, timeout=10)
         await stack.enter_async_context(web)
         backends = [await stack.enter_async_context(Backend()) for _ in range(4)]
-        yield Ground(routing, backends, web)
+        yield Ground(routing, backends, web, traefik.api_url)
 
 
 @pytest.fixture
@@ -196,12 +197,12 @@ async def test_route_that_the_edge_cannot_serve_is_never_confirmed(
 ) -> None:
     async with (
         open_redis(redis_url) as client,
-        TraefikRouting(client, "broken", [traefik.api_url], **options) as routing,
+        TraefikRouting(client, "broken", **options) as routing,
     ):
         await routing.publish(Table(1), epoch=1)
 
         async def told() -> bool:
-            (reading,) = await routing.readings()
+            (reading,) = await routing.readings((traefik.api_url,))
             return reading.revision is None and said in reading.error
 
         assert await eventually(told)

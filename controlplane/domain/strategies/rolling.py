@@ -143,9 +143,14 @@ def _gone(instance: Instance, fleet: Fleet) -> bool:
     if instance.silent:
         return False
     if instance.phase is None:
-        host = fleet.host(instance.host)
-        return host is not None and host.settled
+        return _settled(instance, fleet)
     return instance.phase in NOT_SERVING
+
+
+def _settled(instance: Instance, fleet: Fleet) -> bool:
+    """The host's last report is about its present goals, so what it does not show is not there."""
+    host = fleet.host(instance.host)
+    return host is not None and host.settled and not host.silent
 
 
 def _leave(unwanted: list[Instance], fleet: Fleet) -> Iterator[Action]:
@@ -153,9 +158,9 @@ def _leave(unwanted: list[Instance], fleet: Fleet) -> Iterator[Action]:
     for instance in unwanted:
         if instance.member is not None:
             continue
-        gone = instance.phase is None and _gone(instance, fleet)
+        gone = instance.phase in (None, Phase.EXITED) and _settled(instance, fleet)
         if instance.goal is Goal.STOP:
-            if gone:
+            if gone and instance.phase is None:
                 yield FreeSlot(instance.host, instance.slot)
         elif not fleet.confirmed:
             continue
@@ -168,9 +173,7 @@ def _leave(unwanted: list[Instance], fleet: Fleet) -> Iterator[Action]:
 def _may_stop(instance: Instance, gone: bool) -> bool:
     if not instance.admitted_once:
         return True
-    return instance.goal is Goal.DRAIN and (
-        instance.drained or gone or instance.phase is Phase.EXITED
-    )
+    return instance.goal is Goal.DRAIN and (instance.drained or gone)
 
 
 def _withdrawals(

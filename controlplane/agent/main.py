@@ -1,0 +1,140 @@
+"""The program on every host: an agent, a candidate for leadership, and the lease's renewal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from controlplane.adapters.file_memory import FileMemory
+from controlplane.adapters.http_health import HttpHealth
+from controlplane.adapters.postgres_engine import open_engine
+from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.process_runtime import ProcessRuntime
+from controlplane.adapters.redis_bus import RedisBus
+from controlplane.adapters.redis_client import open_redis
+from controlplane.adapters.redis_lease import RedisLease
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.agent.loop import Agent
+from controlplane.domain.errors import ControlError
+from controlplane.leader.loop import LOOK_S, Leader
+from controlplane.leader.tenure import RENEW_S, Tenure
+from controlplane.ports.bus import Bus
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Which host of which environment this process works for, and what it needs for that.
+
+    Instances start with `instance_environ`; `token` authorises their drain.
+    """
+
+    environment: str
+    host: str
+    address: str
+    folder: Path
+    database_url: str
+    redis_url: str
+    token: str
+    instance_environ: Mapping[str, str]
+    version: str
+
+
+def run(task: Assignment) -> None:
+    """Work for a host until SIGTERM or SIGINT; its instances go on without us.
+
+    Raises HostTaken when another agent works for this host, Invalid for unusable URLs.
+    """
+    with ProcessRuntime(task.folder, task.host, task.address, task.instance_environ) as runtime:
+        asyncio.run(_work(task, runtime))
+
+
+async def _work(task: Assignment, runtime: ProcessRuntime) -> None:
+    async with AsyncExitStack() as stack:
+        engine = open_engine(task.database_url, f"camp agent {task.host}")
+        stack.push_async_callback(engine.dispose)
+        client = await stack.enter_async_context(open_redis(task.redis_url))
+        health = HttpHealth(task.token)
+        stack.push_async_callback(health.close)
+        host_bus = await stack.enter_async_context(
+            RedisBus(client, task.environment, (f"host:{task.host}",))
+        )
+        leader_bus = await stack.enter_async_context(
+            RedisBus(client, task.environment, ("leader",))
+        )
+        clock = SystemClock()
+        store = PostgresStore(engine, task.environment)
+        memory = FileMemory(task.folder / "epoch")
+        agent = Agent(task.host, store, runtime, health, memory, host_bus, clock, task.version)
+        leader = await _candidate(task, engine, client, leader_bus, stack)
+        await _until_stopped(
+            _loop("agent", agent.tick, host_bus),
+            _loop("leader", leader.tick, leader_bus),
+            _renewing(leader.tenure),
+        )
+        await leader.tenure.step_down()
+
+
+async def _candidate(
+    task: Assignment, engine: AsyncEngine, client: Redis, bus: Bus, stack: AsyncExitStack
+) -> Leader:
+    """This process as a possible leader; the pid tells it from a predecessor on the same host."""
+    store = PostgresStore(engine, task.environment)
+    routing = await stack.enter_async_context(TraefikRouting(client, task.environment))
+    lease = RedisLease(client, task.environment)
+    tenure = Tenure(f"{task.host}#{os.getpid()}", lease, store, SystemClock())
+    return Leader(tenure, store, routing, bus)
+
+
+async def _until_stopped(*loops: Awaitable[None]) -> None:
+    """Run all loops until a signal asks to leave, or one of them breaks."""
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    leaving = asyncio.create_task(stop.wait())
+    done, pending = await asyncio.wait([leaving, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _loop(name: str, tick: Callable[[], Awaitable[float]], bus: Bus) -> None:
+    """Look, then wait for the time the look asked for or for a nudge; outlive every outage."""
+    last = ""
+    while True:
+        try:
+            wait_s = await tick()
+            if last:
+                log.info("recovered", loop=name)
+            last = ""
+        except ControlError as error:
+            if error.sentence != last:
+                log.warning("loop_waits", loop=name, code=error.code, detail=error.sentence)
+            last = error.sentence
+            wait_s = LOOK_S
+        except Exception:
+            # The top of a loop that must outlive its bugs: a dead leader helps nobody.
+            log.exception("loop_failed", loop=name)
+            wait_s = LOOK_S
+        await bus.wait(wait_s)
+
+
+async def _renewing(tenure: Tenure) -> None:
+    while True:
+        await tenure.renew()
+        await asyncio.sleep(RENEW_S)

@@ -1,0 +1,153 @@
+"""What is true in the simulated world, checked at every effect, whatever the leader believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from controlplane.domain.fleet import SERVING, Goal, Member, SlotReport, bounds
+from controlplane.domain.look import SILENT_AFTER_S
+from controlplane.domain.model import TERMINAL, Policy, State
+from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from tests.simulation.cluster import Cluster
+
+# A leader may act on a look that was taken just before a host fell silent.
+BELIEVED_S = SILENT_AFTER_S + LOOK_VALID_S
+
+
+class Violation(AssertionError):
+    """A safety property did not hold; the text begins with its name."""
+
+
+@dataclass(slots=True)
+class Checks:
+    """The properties over one run. `before` is the store as it is when a commit takes effect."""
+
+    cluster: Cluster
+    policy: Policy
+    drain_began: dict[tuple[str, int], float] = field(default_factory=dict)
+    published: int = 0
+    terminal: dict[str, State] = field(default_factory=dict)
+    commits: int = 0
+    story: list[str] = field(default_factory=list)
+
+    def commit(self, epoch: int, before: Snapshot, changes: Changes) -> None:
+        self.commits += 1
+        self.story += [
+            f"{before.now:7.2f} e{epoch} {kind:8} {what}" for kind, what in changes.events
+        ]
+        self._only_the_highest_epoch(epoch)
+        self._terminal_is_final(changes)
+        if changes.table is not None:
+            self._withdrawals(before, changes)
+            self._admissions(before, changes)
+        if changes.slots:
+            self._surge(before, changes)
+            self._stops(before, changes)
+
+    def publish(self, revision: int, epoch: int) -> None:
+        """A table took effect in Redis; the order of tables is the order of their revisions."""
+        if epoch < self.cluster.store.issued:
+            stale = revision < self.cluster.store.table.revision
+            if revision < self.published or stale:
+                raise Violation(f"I5: epoch {epoch} published table {revision} over a newer one")
+        self.published = revision
+
+    def started(self) -> None:
+        """A process began: never more than desired + surge in all."""
+        alive = sum(len(m.alive()) for m in self.cluster.machines.values())
+        limits = bounds(self.policy, len(self.cluster.hosts))
+        if alive > limits.max_total:
+            raise Violation(f"I2: {alive} processes, at most {limits.max_total}")
+
+    def _only_the_highest_epoch(self, epoch: int) -> None:
+        highest = self.cluster.store.issued
+        if epoch < highest:
+            raise Violation(f"I5: epoch {epoch} wrote after {highest} was issued")
+
+    def _terminal_is_final(self, changes: Changes) -> None:
+        rollout = changes.rollout
+        if rollout is None:
+            return
+        if rollout.id in self.terminal:
+            raise Violation(f"I8: {rollout.id} left {self.terminal[rollout.id]}")
+        if rollout.state in TERMINAL:
+            self.terminal[rollout.id] = rollout.state
+        if rollout.state not in TERMINAL and rollout.deadline_at <= rollout.state_since:
+            raise Violation(f"I7: {rollout.state} has no deadline")
+
+    def _withdrawals(self, before: Snapshot, changes: Changes) -> None:
+        assert changes.table is not None
+        gone = before.table.members - changes.table.members
+        places = {(m.host, m.slot) for m in changes.table.members}
+        gone_places = [m for m in gone if (m.host, m.slot) not in places]
+        seen = {r.name: before.now - r.seen_at for r in before.hosts}
+        if silent := [m.host for m in gone_places if seen[m.host] > BELIEVED_S]:
+            raise Violation(f"I11: withdrew from {silent[0]}, which is silent")
+        available = _available(before)
+        leaving = available & gone
+        limits = bounds(self.policy, len(self.cluster.hosts))
+        if leaving and len(available) - len(leaving) < limits.min_available:
+            left = len(available) - len(leaving)
+            raise Violation(f"I1: {left} available, {limits.min_available} needed")
+
+    def _admissions(self, before: Snapshot, changes: Changes) -> None:
+        assert changes.table is not None
+        for member in changes.table.members - before.table.members:
+            goal = self.cluster.store.slots.get((member.host, member.slot))
+            process = self.cluster.machines[member.host].at(member.address)
+            if goal is None or process is None:
+                raise Violation(f"I4: admitted {member.host}/{member.slot}: nothing runs there")
+            answers = process.behaviour.answers_as or process.spec
+            if answers != goal.release.spec:
+                raise Violation(f"I4: admitted {answers.version} for {goal.release.version}")
+
+    def _surge(self, before: Snapshot, changes: Changes) -> None:
+        known = {(g.host, g.slot) for g in before.slots}
+        new = [g for g in changes.slots if (g.host, g.slot) not in known and g.goal is Goal.RUN]
+        limits = bounds(self.policy, len(self.cluster.hosts))
+        total = len(known) + len(new) - len(changes.freed)
+        if new and total > limits.max_total:
+            raise Violation(f"I2: {total} slots, at most {limits.max_total}")
+
+    def _stops(self, before: Snapshot, changes: Changes) -> None:
+        former = {(g.host, g.slot): g for g in before.slots}
+        for goal in changes.slots:
+            place = (goal.host, goal.slot)
+            if goal.goal is Goal.RUN or (place in former and former[place].goal is goal.goal):
+                continue
+            self._left_by_all_edges(goal.host, goal.slot)
+            if goal.goal is Goal.DRAIN:
+                self.drain_began[place] = self.cluster.world.now
+            elif goal.admitted_once:
+                self._streams_ended(place)
+
+    def _left_by_all_edges(self, host: str, slot: int) -> None:
+        process = self.cluster.machines[host].slots.get(slot)
+        if process is None:
+            return
+        for edge in self.cluster.routing.edges:
+            table = edge.table
+            if table and any(m.address == process.address for m in table.members):
+                raise Violation(f"I3: {host}/{slot} is sent away while {edge.name} routes to it")
+
+    def _streams_ended(self, place: tuple[str, int]) -> None:
+        host, slot = place
+        now = self.cluster.world.now
+        process = self.cluster.machines[host].slots.get(slot)
+        waited = now - self.drain_began.get(place, now)
+        if process and process.streams(now) and waited < self.policy.drain_deadline_s:
+            raise Violation(f"I3: {host}/{slot} is stopped with a stream, {waited:.1f} s in drain")
+
+
+def _available(before: Snapshot) -> frozenset[Member]:
+    """Members that are ready by the newest believable reports."""
+    ready: set[Member] = set()
+    for row in before.hosts:
+        if row.report is None or before.now - row.seen_at > BELIEVED_S:
+            continue
+        ready |= {Member(row.name, s.slot, s.address) for s in row.report.slots if _serves(s)}
+    return before.table.members & ready
+
+
+def _serves(report: SlotReport) -> bool:
+    return report.phase in SERVING
