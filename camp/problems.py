@@ -67,7 +67,8 @@ def _translated(exc: Exception) -> CampError | None:
     """A driver's error as a domain error; None for what can only be a bug."""
     if isinstance(exc, PoolTimeout):
         return DatabaseBusy("Every database connection is in use. Try again in a moment.")
-    lost = isinstance(exc, DBAPIError) and exc.connection_invalidated
+    # Without a statement it failed to connect, whatever the driver calls it.
+    lost = isinstance(exc, DBAPIError) and (exc.connection_invalidated or exc.statement is None)
     if lost or isinstance(exc, OperationalError | InterfaceError | OSError | TimeoutError):
         return DatabaseUnavailable("The database does not answer. Try again in a moment.")
     return None

@@ -44,7 +44,9 @@ class ChatController(Controller):
         return await chats.page(request.user.user_id, before, limit)
 
     @get("/{chat_id:uuid}")
-    async def detail(self, request: ChatRequest, state: State, chat_id: FromPath[UUID]) -> ChatDetail:
+    async def detail(
+        self, request: ChatRequest, state: State, chat_id: FromPath[UUID]
+    ) -> ChatDetail:
         """A chat with its latest messages."""
         chats: ChatService = state.chats
         return await chats.detail(request.user.user_id, chat_id)

@@ -86,7 +86,9 @@ async def metrics(state: State) -> Response[bytes]:
 
 
 @post("/internal/drain", tags=["ops"], status_code=202)
-async def drain(request: Request[Any, Any, Any], data: JSONBody[DrainRequest], state: State) -> Draining:
+async def drain(
+    request: Request[Any, Any, Any], data: JSONBody[DrainRequest], state: State
+) -> Draining:
     """Leave service: unready at once, event streams end, chat streams end by the deadline.
 
     For the agent of this host; asking again changes nothing, or brings the deadline forward.

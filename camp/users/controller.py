@@ -26,7 +26,9 @@ class UserController(Controller):
         return await users.get(request.user.user_id)
 
     @patch("/me")
-    async def rename(self, request: UserRequest, state: State, data: JSONBody[UserPatch]) -> UserOut:
+    async def rename(
+        self, request: UserRequest, state: State, data: JSONBody[UserPatch]
+    ) -> UserOut:
         """Change the display name."""
         users: UserService = state.users
         return await users.rename(request.user.user_id, data.display_name)

@@ -22,5 +22,5 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # No NUL: PostgreSQL cannot store it in text.
     display_name: Annotated[
-        str, msgspec.Meta(min_length=1, max_length=80, pattern=r"^[^\x00]*\S[^\x00]*$")
+        str, msgspec.Meta(min_length=1, max_length=80, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")
     ]

@@ -34,7 +34,13 @@ async def asked(method: str, path: str, **request: object) -> httpx.Response:
         ("GET", f"{API}/users/me", {"headers": {"authorization": ""}}, 401, "unauthorized"),
         ("GET", f"{API}/users/me", {"headers": {"authorization": "Basic x"}}, 401, "unauthorized"),
         ("GET", f"{API}/users/me", {"headers": {"authorization": "Bearer é"}}, 401, "unauthorized"),
-        ("POST", f"{API}/chats", {"headers": {"authorization": ""}, "json": 1}, 401, "unauthorized"),
+        (
+            "POST",
+            f"{API}/chats",
+            {"headers": {"authorization": ""}},
+            401,
+            "unauthorized",
+        ),
         ("GET", f"{API}/users/me", {}, 503, "database_unavailable"),
         ("POST", f"{API}/chats", {"content": b"x" * 1_000_001}, 503, "database_unavailable"),
         ("POST", "/internal/drain", {"content": b"x" * 1_000_001}, 413, "request_entity_too_large"),
@@ -50,7 +56,7 @@ async def test_every_error_is_a_problem(
     problem = response.json()
     assert (response.status_code, problem["code"]) == (status, code)
     assert response.headers["content-type"].startswith("application/problem+json")
-    assert SHAPE <= set(problem)
+    assert set(problem) >= SHAPE
     assert (problem["status"], problem["instance"]) == (status, path)
     assert problem["request_id"] == response.headers["x-request-id"]
 
@@ -89,8 +95,6 @@ async def test_harmless_request_id_is_kept_and_any_other_replaced() -> None:
 
 
 async def test_production_takes_no_mock_token() -> None:
-    production = settings(
-        ENVIRONMENT="production", AUTH_MODE="production", SECRET_KEY="k" * 32
-    )
+    production = settings(ENVIRONMENT="production", AUTH_MODE="production", SECRET_KEY="k" * 32)
     async with client_of(production, history=HISTORY) as client:
         assert (await client.get(f"{API}/users/me")).status_code == 401

@@ -96,5 +96,7 @@ async def test_metrics_show_the_drain_and_count_by_route() -> None:
         await client.post("/internal/drain", json=DRAIN)
         text = (await client.get("/metrics")).text
         assert "camp_draining 1.0" in text
-        assert 'camp_request_duration_seconds_count{method="GET",route="/",status="200"} 1.0' in text
+        assert (
+            'camp_request_duration_seconds_count{method="GET",route="/",status="200"} 1.0' in text
+        )
         assert 'route="unmatched",status="404"} 1.0' in text
