@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Commands that live elsewhere: name -> "module:attribute" of a click command.
 LAZY_COMMANDS: dict[str, str] = {
     "agent": "controlplane.cli.agent:agent",
+    "demo": "controlplane.cli.demo:demo",
     "env": "controlplane.cli.env:env",
     "events": "controlplane.cli.events:events",
     "host": "controlplane.cli.host:host",

@@ -222,7 +222,6 @@ class Load:
             tally.cut += 1
             tally.fail("POST /api/v1/chats/{id}/stream", str(cut))
 
-
     @contextmanager
     def _standing(self) -> Iterator[None]:
         tally = self.tally

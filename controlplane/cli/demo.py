@@ -1,0 +1,127 @@
+"""`camp demo`: the whole system on this machine, under load, with accidents."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from controlplane.cli.common import ExitCode, json_option, leave, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from controlplane.demo.report import Report
+    from controlplane.demo.scenario import Options
+    from controlplane.demo.site import Site
+
+T = TypeVar("T")
+# The shell's way to say "ended by Ctrl-C".
+INTERRUPTED = 130
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, 5000),
+    default=150.0,
+    show_default=True,
+    help="Requests a second through Traefik.",
+)
+@click.option(
+    "--streams",
+    type=click.IntRange(1, 500),
+    default=24,
+    show_default=True,
+    help="Chat streams open at once; each lasts 8 to 10 seconds.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".camp/demo"),
+    show_default=True,
+    help="Emptied at the start; logs and report.json stay there.",
+)
+@json_option
+def demo(keep: bool, rate: float, streams: int, folder: Path, as_json: bool) -> None:
+    """Deploy, replace, break and roll back six instances under load, all on this machine.
+
+    Starts PostgreSQL, Redis, Traefik and three agents; deploys 1.0.0, rolls to 1.1.0 while its
+    leader is killed, to 1.2.0 which never gets ready, and back to 1.0.0. Exit code 0 only when
+    no request failed, no stream was cut and every rollout ended as it should.
+
+    Example: camp demo --keep
+    """
+    from rich.console import Console
+
+    from controlplane.demo.scenario import Options
+
+    options = Options(folder.resolve(), rate, streams, keep)
+    # With --json only the report goes to standard output.
+    console = Console(stderr=as_json)
+    try:
+        report = asyncio.run(_stoppable(_demo(options, console)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("Stopped; nothing of the demo runs any more.")
+        sys.exit(INTERRUPTED)
+    if as_json:
+        print_json(report)
+    leave(ExitCode.SUCCEEDED if report.passed else ExitCode.ERROR)
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """SIGTERM and SIGHUP take everything down in good order, as Ctrl-C does."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+async def _demo(options: Options, console: Console) -> Report:
+    from controlplane.demo.board import Board
+    from controlplane.demo.scenario import SAMPLE_INTERVAL_S, play
+    from controlplane.demo.screen import shown, summary
+    from controlplane.demo.site import opened
+
+    board = Board()
+    async with AsyncExitStack() as stack:
+        async with shown(board, console):
+            site = await stack.enter_async_context(
+                opened(options.folder, board.say, interval_s=SAMPLE_INTERVAL_S)
+            )
+            report = await play(site, board, options)
+        console.print(summary(report))
+        console.print(f"Report and logs: {options.folder}", soft_wrap=True)
+        if options.keep:
+            _explain(site, console)
+            await asyncio.Event().wait()
+    return report
+
+
+def _explain(site: Site, console: Console) -> None:
+    """Where everything is, and what could be tried next."""
+    lines = (
+        "",
+        f"Traefik    {site.servers.traefik.url}",
+        f"its API    {site.servers.traefik.api_url}/api/http/services",
+        f"database   {site.environ['DATABASE_URL']}",
+        f"redis      {site.environ['REDIS_URL']}",
+        "",
+        "Try, in another terminal:",
+        f"  export CAMP_URL={site.servers.traefik.url} CAMP_TOKEN={site.token}",
+        "  uv run camp host list",
+        "  uv run camp rollout start local 1.1.0 --watch",
+        "  uv run camp rollout rollback local --reason 'only a try'",
+        "  uv run camp events --follow",
+        "",
+        "Ctrl-C ends everything.",
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

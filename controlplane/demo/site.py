@@ -1,0 +1,192 @@
+"""A whole camp on this machine: servers, three agents, releases, and a client that steers it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controlplane.adapters import bundle
+from controlplane.client import ControlClient
+from controlplane.demo import stage
+from controlplane.demo.bundles import build_demo
+from controlplane.demo.critical import critical_path
+from controlplane.demo.kept import LOOPBACK, free_port
+from controlplane.demo.lives import lives
+from controlplane.demo.report import Move
+from controlplane.demo.sampler import Sampler
+from controlplane.demo.stage import ENVIRONMENT, HOSTS, DemoFailed, Program, Servers
+from controlplane.demo.sweeper import Sweeper
+from controlplane.wire import RolloutView
+
+POLL_INTERVAL_S = 0.1
+API_DEADLINE_S = 20.0
+ROLLOUT_DEADLINE_S = 150.0
+EVENTS_MAX = 1000
+OPERATOR = "demo"
+SOURCES = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Site:
+    """What `opened` gives: everything that runs, and how to move and measure it."""
+
+    folder: Path
+    servers: Servers
+    environ: dict[str, str]
+    sampler: Sampler
+    client: ControlClient
+    token: str
+    agents: dict[str, Program]
+    bootstrap: Program
+    through_edge: ControlClient
+
+    async def to_fleet(self) -> None:
+        """From now on steer through the edge, over the very fleet that is being replaced."""
+        self.client = self.through_edge
+        await self.bootstrap.stop()
+
+    async def finished(self, rollout: RolloutView) -> tuple[RolloutView, Move]:
+        """Wait until a rollout is over, then measure it."""
+        done = await self.client.wait(rollout.id, ROLLOUT_DEADLINE_S)
+        # One more look: what ended at the very last moment shows in it.
+        seen = len(self.sampler.samples)
+        await until(lambda: self._sampled(seen + 1), "The sampler stands still.")
+        return done, await self.measured(done)
+
+    async def _sampled(self, least: int) -> bool:
+        return len(self.sampler.samples) >= least
+
+    async def measured(self, rollout: RolloutView) -> Move:
+        """The rollout as the report tells it."""
+        events = await self.client.recent_events(ENVIRONMENT, rollout.id, EVENTS_MAX)
+        path = critical_path(rollout, events, lives(self.sampler.samples), len(HOSTS))
+        samples = self.sampler.between(rollout.created_at, rollout.state_since)
+        return Move(
+            id=rollout.id,
+            from_=rollout.source.version if rollout.source else "",
+            to=rollout.target.version,
+            state=rollout.state,
+            duration_s=_rounded(path.duration_s),
+            critical_path_s=_rounded(path.total_s),
+            ratio=_rounded(path.ratio),
+            min_ready=min((s.ready for s in samples), default=0),
+            max_total=max((s.total for s in samples), default=0),
+            samples=len(samples),
+            parts_s={name: _rounded(s) for name, s in path.parts.items()},
+            links_s={name: _rounded(s) for name, s in path.links.items()},
+            waits_s={name: _rounded(s) for name, s in path.waits.items()},
+            cause=rollout.cause,
+        )
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path, say: Callable[[str], None], *, interval_s: float
+) -> AsyncIterator[Site]:
+    """Bring everything up to agents that wait for a first rollout; take everything down again.
+
+    `folder` is absolute.
+    The control API is served by an instance of the working tree until `to_fleet`.
+    """
+    lock = await asyncio.to_thread(stage.take, folder)
+    async with AsyncExitStack() as stack:
+        stack.callback(lock.close)
+        sweeper = Sweeper(folder)
+        stack.push_async_callback(asyncio.to_thread, sweeper.finish)
+        building = asyncio.create_task(asyncio.to_thread(build_demo, _sources(), folder))
+        stack.push_async_callback(ended, building)
+        servers = await stage.start_servers(folder, say)
+        stack.push_async_callback(asyncio.to_thread, servers.stop)
+        # Before the servers: what still serves shall find them.
+        stack.push_async_callback(asyncio.to_thread, sweeper.finish)
+        stack.push_async_callback(asyncio.to_thread, stage.end_instances, folder)
+        environ = stage.environ(folder, servers)
+        await asyncio.to_thread(servers.postgres.create_database, "camp")
+        await stage.run_camp(("migrate", "upgrade"), environ, folder)
+        say("The database has its schema")
+        token = await stage.run_camp(("operator", "create", OPERATOR), environ, folder)
+        url, bootstrap = await _bootstrap(stack, environ, folder)
+        client = await stack.enter_async_context(ControlClient(url, token))
+        edge = await stack.enter_async_context(ControlClient(servers.traefik.url, token))
+        path = stage.environment_file(folder, servers)
+        steering = environ | {"CAMP_URL": url, "CAMP_TOKEN": token}
+        await stage.run_camp(("env", "apply", str(path)), steering, folder)
+        agents = {host: _agent(host, environ, folder) for host in HOSTS}
+        for agent in agents.values():
+            stack.push_async_callback(agent.stop)
+            await agent.start()
+        say(f"Three agents run: {', '.join(HOSTS)}")
+        for made in (await building).values():
+            await client.add_release(bundle.read(made))
+        say("Three releases are known: 1.0.0, 1.1.0, 1.2.0")
+        sampler = Sampler(folder, servers.traefik.api_url, ENVIRONMENT, interval_s)
+        sampling = asyncio.create_task(sampler.run())
+        stack.push_async_callback(ended, sampling)
+        yield Site(folder, servers, environ, sampler, client, token, agents, bootstrap, edge)
+
+
+async def until(
+    holds: Callable[[], Awaitable[bool]], otherwise: str, deadline_s: float = API_DEADLINE_S
+) -> None:
+    """Wait for a condition. Raises DemoFailed with what it means that it did not come true."""
+    end = time.monotonic() + deadline_s
+    while not await holds():
+        if time.monotonic() > end:
+            raise DemoFailed(f"{otherwise} (waited {deadline_s:g} s)")
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _bootstrap(
+    stack: AsyncExitStack, environ: dict[str, str], folder: Path
+) -> tuple[str, Program]:
+    """An instance of the working tree, so that there is a control API before the fleet."""
+    port = free_port()
+    program = Program(
+        ("serve", "--port", str(port)),
+        environ | {"CAMP_INSTANCE": "bootstrap/1"},
+        folder,
+        "bootstrap",
+    )
+    stack.push_async_callback(program.stop)
+    await program.start()
+
+    async def listens() -> bool:
+        program.require()
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await until(listens, "The control API did not come up; see logs/bootstrap.log.")
+    return f"http://{LOOPBACK}:{port}", program
+
+
+def _agent(host: str, environ: dict[str, str], folder: Path) -> Program:
+    home = folder / "agents" / host
+    arguments = ("agent", "--environment", ENVIRONMENT, "--host", host, "--folder", str(home))
+    return Program(arguments, environ, folder, host)
+
+
+def _sources() -> Path:
+    if not (SOURCES / "pyproject.toml").exists():
+        raise DemoFailed(
+            "The demo builds its releases from camp's source tree; run it in a checkout."
+        )
+    return SOURCES
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it is over."""
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 3)
