@@ -40,7 +40,7 @@ def configure(level: str, instance: str) -> None:
     root.handlers = [_IntoStructlog()]
     root.setLevel(LEVELS[level])
     # Their news of every start and message is ours to tell, or nobody's.
-    for name in ("alembic", "uvicorn", "asyncio"):
+    for name in ("alembic", "uvicorn", "asyncio", "httpx"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
 
 
