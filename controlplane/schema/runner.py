@@ -112,11 +112,6 @@ async def current(database_url: str) -> str | None:
         return await connection.run_sync(_current)
 
 
-def heads(directory: ScriptDirectory) -> list[str]:
-    """The newest revisions of a script directory; one, unless the history has forked."""
-    return list(directory.get_heads())
-
-
 async def _try(database_url: str, order: Order) -> None:
     async with _connected(database_url) as connection:
         await _lock(connection, order.wait_s, order.say)

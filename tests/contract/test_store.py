@@ -40,7 +40,8 @@ from controlplane.domain.model import (
     State,
     enter,
 )
-from controlplane.ports.store import Changes, HostRow, Snapshot, Store
+from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
+from controlplane.ports.store import Store
 from tests.fakes.store import FakeStore
 from tests.fakes.world import World
 from tests.proxy import Proxy
@@ -413,6 +414,16 @@ async def test_a_rollout_that_is_not_the_active_one_is_not_written(ground: Groun
 
     with pytest.raises(Stale):
         await ground.store.commit(1, await lead(ground.store), Changes(rollout=rollout("r-9")))
+
+
+async def test_a_look_that_is_too_old_writes_nothing(ground: Ground) -> None:
+    seen = await lead(ground.store)
+    too_old = replace(seen, now=seen.now - LOOK_VALID_S - 0.1)
+
+    with pytest.raises(Stale):
+        await ground.store.commit(1, too_old, Changes(slots=(goal(),)))
+
+    assert (await ground.store.observe()).slots == ()
 
 
 async def test_a_repeated_report_does_not_make_a_plan_stale(ground: Ground) -> None:
