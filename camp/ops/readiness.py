@@ -10,6 +10,12 @@ from camp.db import asyncpg_arguments
 from camp.ops.schema import SchemaHistory
 
 CHECK_TIMEOUT_S = 1.0
+LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -60,15 +66,24 @@ class Readiness:
         return Verdict(True, self._history.fault(rows), time.monotonic())
 
     async def _applied(self) -> list[tuple[str, str]]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(**self._arguments)
-        rows = await self._connection.fetch("SELECT revision, phase FROM schema_history")
-        return [(row["revision"], row["phase"]) for row in rows]
+        if self._connection is not None:
+            try:
+                return await _history_rows(self._connection)
+            except LOST:
+                # A restart of the database costs this connection, not the instance's place.
+                self._drop()
+        self._connection = await asyncpg.connect(**self._arguments)
+        return await _history_rows(self._connection)
 
     def _drop(self) -> None:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+async def _history_rows(connection: asyncpg.Connection) -> list[tuple[str, str]]:
+    rows = await connection.fetch("SELECT revision, phase FROM schema_history")
+    return [(row["revision"], row["phase"]) for row in rows]
 
 
 def _cause(error: Exception) -> str:

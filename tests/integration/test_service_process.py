@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from camp.server import QUIET_S
 from tests.service import NO_DATABASE, USER, Instance, running
 from tests.waiting import wait_until
 
@@ -44,14 +46,31 @@ def test_sigterm_lets_a_chat_stream_end_while_requests_are_served(
 ) -> None:
     with running(tmp_path, migrated_database_url) as instance:
         assert ready(instance) == 200
-        with streaming(instance, delay_ms=60) as lines:
+        with streaming(instance, delay_ms=150) as lines:
             instance.process.send_signal(signal.SIGTERM)
             assert wait_until(lambda: ready(instance) == 503)
             me = httpx.get(f"{instance.url}/api/v1/users/me", headers=USER)
             assert me.status_code == 200
             assert "event: done" in list(lines)
         assert instance.exit_code() == 0
-        assert "stopping" in [line["event"] for line in instance.lines()]
+
+
+def test_instance_listens_on_for_a_quiet_while_before_it_stops(tmp_path: Path) -> None:
+    with running(tmp_path, NO_DATABASE) as instance:
+        instance.process.send_signal(signal.SIGTERM)
+        assert instance.exit_code() == 0
+        said = {line["event"]: str(line["timestamp"]) for line in instance.lines()}
+        quiet = datetime.fromisoformat(said["stopping"]) - datetime.fromisoformat(said["draining"])
+        assert quiet.total_seconds() >= QUIET_S
+
+
+def test_stream_of_a_client_that_leaves_is_not_waited_for(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    with running(tmp_path, migrated_database_url, **HEARTBEATS) as instance:
+        with streaming(instance, delay_ms=5000):
+            assert httpx.get(f"{instance.url}/health").json()["streams"] == 1
+        assert wait_until(lambda: httpx.get(f"{instance.url}/health").json()["streams"] == 0)
 
 
 def test_deadline_ends_a_chat_stream_with_an_event(

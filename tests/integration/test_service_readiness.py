@@ -79,6 +79,18 @@ async def test_database_that_goes_and_comes_back_needs_no_restart(
         assert (await client.get("/api/v1/users/me")).status_code == 200
 
 
+async def test_restarted_database_is_no_reason_to_leave_service(
+    postgres: PostgresServer, migrated_database_url: str
+) -> None:
+    name = migrated_database_url.rsplit("/", 1)[1]
+    async with client_of(settings(migrated_database_url)) as client:
+        assert await reason(client) is None
+        postgres.psql(
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        assert await reason(client) is None
+
+
 async def test_used_up_pool_leaves_readiness_within_a_second(migrated_database_url: str) -> None:
     made = settings(
         migrated_database_url, DB_POOL_SIZE="1", DB_MAX_OVERFLOW="0", DB_POOL_TIMEOUT_S="0.1"

@@ -41,6 +41,30 @@ async def test_stop_ends_the_items_while_they_wait() -> None:
     assert [n async for n in sse.until(numbers(2, asyncio.Event()), stop, 5.0)] == []
 
 
+async def test_client_that_leaves_closes_the_source_at_once() -> None:
+    closed = asyncio.Event()
+    sending = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield sse.HEARTBEAT
+        finally:
+            closed.set()
+
+    async def blocked_send(_: object) -> None:
+        sending.set()
+        await asyncio.Event().wait()
+
+    async def leaving() -> dict[str, str]:
+        await sending.wait()
+        return {"type": "http.disconnect"}
+
+    source = endless()  # held here, so that no collection closes it
+    await sse.EventStream(source).send_body(blocked_send, leaving)  # type: ignore[arg-type]
+    assert closed.is_set()
+
+
 async def test_nothing_passes_after_stop() -> None:
     stop = asyncio.Event()
     seen = []
