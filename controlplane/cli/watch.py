@@ -117,11 +117,14 @@ def picture(scene: Scene) -> Group:
         f"  {scene.moved}/{scene.desired} instances  {scene.elapsed_s:.0f} s",
     )
     bar = ProgressBar(total=max(1, scene.desired), completed=scene.moved, width=50)
+    # A bar does not end its line; a row of a grid does.
+    progress = Table.grid()
+    progress.add_row(bar)
     hosts = Table.grid(padding=(0, 2))
     for host in scene.hosts:
         name = Text(host.name, "red" if host.silent else "")
         hosts.add_row(name, Text("  ").join(_mark(i, scene.goal) for i in host.instances))
-    return Group(head, bar, hosts, Text(scene.why.sentence, "dim"))
+    return Group(head, progress, hosts, Text(scene.why.sentence, "dim"))
 
 
 def _mark(instance: InstanceView, goal: Release) -> Text:

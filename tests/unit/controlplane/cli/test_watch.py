@@ -91,6 +91,7 @@ def test_the_picture_shows_hosts_versions_and_state() -> None:
     Console(file=screen, width=100).print(picture(scene))
     for word in ("progressing", "0/2 instances", "host-a", "● 1.0.0", "◌ 1.1.0 out", "12 s"):
         assert word in screen.getvalue()
+    assert len(screen.getvalue().splitlines()) == 4
 
 
 @pytest.mark.parametrize(
