@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.auth import Identity
@@ -44,12 +44,12 @@ class UserService:
 
     async def rename(self, user_id: UUID, display_name: str) -> UserOut:
         """Change the name others see. Raises NotFound."""
-        async with self._sessions.begin() as session:
-            user = await session.get(User, user_id, with_for_update=True)
-            if user is not None:
-                user.display_name = display_name
-                await session.flush()
-            return _out(user)
+        change = update(User).where(User.id == user_id).values(display_name=display_name)
+        async with self._sessions() as session:
+            # One statement that commits itself. In a transaction the row would stay locked while
+            # its answer travels to a busy instance, and others would queue with connections held.
+            await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            return _out(await session.scalar(change.returning(User)))
 
 
 def _out(user: User | None) -> UserOut:
