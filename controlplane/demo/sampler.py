@@ -128,8 +128,8 @@ class Sampler:
         except (psutil.Error, OSError):
             environ = {}
         home = environ.get("CAMP_HOME", "")
-        # Slots carry the mark of their start, one-shot runs do not.
-        if "CAMP_START" not in environ or self.folder not in Path(home).parents:
+        slot = "CAMP_START" in environ and "CAMP_JOB" not in environ
+        if not slot or self.folder not in Path(home).parents:
             if time.time() - started_at > YOUNG_S:
                 self._foreign.add(found.pid)
             return None

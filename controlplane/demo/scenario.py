@@ -18,6 +18,7 @@ import msgspec
 from controlplane.demo import report as reports
 from controlplane.demo.board import STEPS, Board
 from controlplane.demo.load import Status
+from controlplane.demo.lives import lives
 from controlplane.demo.loading import LoadProcess
 from controlplane.demo.report import Leader, Migrations, Move, Report, Requests, Streams
 from controlplane.demo.site import Site, ended, until
@@ -209,6 +210,7 @@ def _judged(
     found = list(reports.faults(report))
     report = msgspec.structs.replace(report, passed=not found, faults=found)
     (site.folder / "report.json").write_bytes(_pretty(report))
+    (site.folder / "lives.json").write_bytes(_pretty(lives(site.sampler.samples)))
     return report
 
 
