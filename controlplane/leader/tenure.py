@@ -37,6 +37,8 @@ class Tenure:
 
     async def campaign(self) -> bool:
         """Try to become leader: the key first, then the next epoch; true when both are ours."""
+        if await self.lease.holder() is not None:
+            return False
         seen = await self.store.epoch()
         before = self.clock.monotonic()
         if not await self.lease.acquire(self.holder, seen + 1, TTL_S):

@@ -22,5 +22,5 @@ class Routing(Protocol):
         ...
 
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
-        """Ask each of these edges which revision it serves; one that fails says None. Never raises."""
+        """Ask each edge which revision it serves; one that fails says None. Never raises."""
         ...

@@ -95,8 +95,10 @@ class Checks:
         for member in changes.table.members - before.table.members:
             goal = self.cluster.store.slots.get((member.host, member.slot))
             process = self.cluster.machines[member.host].at(member.address)
-            if goal is None or process is None:
-                raise Violation(f"I4: admitted {member.host}/{member.slot}: nothing runs there")
+            if goal is None or member not in _ready(before):
+                raise Violation(f"I4: admitted {member.host}/{member.slot}, not reported ready")
+            if process is None:
+                continue  # it died after it was reported; the next report takes it out again
             answers = process.behaviour.answers_as or process.spec
             if answers != goal.release.spec:
                 raise Violation(f"I4: admitted {answers.version} for {goal.release.version}")
@@ -141,12 +143,16 @@ class Checks:
 
 def _available(before: Snapshot) -> frozenset[Member]:
     """Members that are ready by the newest believable reports."""
+    return before.table.members & _ready(before)
+
+
+def _ready(before: Snapshot) -> set[Member]:
     ready: set[Member] = set()
     for row in before.hosts:
         if row.report is None or before.now - row.seen_at > BELIEVED_S:
             continue
         ready |= {Member(row.name, s.slot, s.address) for s in row.report.slots if _serves(s)}
-    return before.table.members & ready
+    return ready
 
 
 def _serves(report: SlotReport) -> bool:

@@ -124,8 +124,9 @@ class _Episode:
 
     def _interrupted(self, actor: Actor) -> float | None:
         """A preempted turn goes on soon, stalls, sleeps past its lease, or dies right there."""
-        rng, process = self.rng, actor.owner
-        fate = rng.random()
+        rng, process, world = self.rng, actor.owner, self.cluster.world
+        fate = rng.uniform(0.80, 1.0) if world.touchy else rng.random()
+        world.touchy = False
         if fate < 0.80:
             return rng.uniform(0.0, 0.02)
         if fate < 0.90:

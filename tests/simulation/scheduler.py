@@ -13,6 +13,21 @@ from tests.fakes.world import World
 # Nothing takes no time at all: a loop that looks again "at once" still lets the world move.
 LEAST_S = 0.002
 
+# Between a decision and its effect, and between an effect and its record: where a crash or a
+# sleep does the most harm.
+TOUCHY = frozenset(
+    {
+        "store.commit",
+        "store.commit.done",
+        "routing.publish",
+        "routing.publish.done",
+        "runtime.start",
+        "runtime.start.done",
+        "store.claim_epoch.done",
+    }
+)
+TOUCHY_CHANCE = 0.03
+
 
 class _Yield:
     def __await__(self) -> Generator[None, None, None]:
@@ -33,10 +48,14 @@ class SimWorld(World):
         self.rng = rng
         self.preempt_every = 0
         self.left = -1
+        self.touchy = False
 
     async def point(self, name: str) -> None:
         self.left -= 1
-        if self.left == 0:
+        if name in TOUCHY and self.preempt_every and self.rng.random() < TOUCHY_CHANCE:
+            self.touchy = True
+            await _YIELD
+        elif self.left == 0:
             await _YIELD
 
     def rearm(self) -> None:

@@ -1,0 +1,208 @@
+"""The planner: one step at a time, always with a reason, never back to what failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controlplane.domain.actions import (
+    DropImage,
+    KeepImage,
+    PullImage,
+    RunMigration,
+    WithdrawInstances,
+)
+from controlplane.domain.fleet import ImageReport, Job, JobState, Phase
+from controlplane.domain.model import Kind, OnFailure, Policy, State
+from controlplane.domain.planner import plan, settle
+from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
+
+
+def test_pending_begins_with_preflight() -> None:
+    begun = rollout(State.PENDING)
+    assert plan(begun, fleet(*full()), begun.policy, 1.0).state is State.PREFLIGHT
+
+
+def test_preflight_fetches_the_target_and_keeps_the_way_back_on_every_host() -> None:
+    bare = fleet(*full())
+    hosts = tuple(replace(h, wanted_images=frozenset()) for h in bare.hosts)
+    checking = rollout(State.PREFLIGHT)
+    actions = plan(checking, replace(bare, hosts=hosts), checking.policy, 1.0).actions
+    assert PullImage("host-b", NEW) in actions
+    assert KeepImage("host-b", OLD) in actions
+    assert len(actions) == 6
+
+
+def test_preflight_waits_for_bytes_with_a_blocker() -> None:
+    look = fleet(*full())
+    hosts = tuple(replace(h, images=frozenset({OLD.digest})) for h in look.hosts)
+    checking = rollout(State.PREFLIGHT)
+    step = plan(checking, replace(look, hosts=hosts), checking.policy, 1.0)
+    assert step.state is State.PREFLIGHT
+    assert step.blocker is not None
+    assert step.blocker.code == "image_missing"
+
+
+def test_damaged_bundle_fails_in_preflight_with_nothing_changed() -> None:
+    look = fleet(*full())
+    error = ImageReport(NEW.digest, present=False, error="digest differs", permanent=True)
+    hosts = (replace(look.hosts[0], image_errors=(error,)), *look.hosts[1:])
+    checking = rollout(State.PREFLIGHT)
+    step = plan(checking, replace(look, hosts=hosts), checking.policy, 1.0)
+    assert (step.state, step.actions) == (State.FAILED, ())
+    assert "digest differs" in step.cause
+
+
+def test_preflight_waits_for_edges_that_do_not_answer() -> None:
+    checking = rollout(State.PREFLIGHT)
+    step = plan(checking, fleet(*full(), unconfirmed=UNCONFIRMED), checking.policy, 1.0)
+    assert step.blocker is not None
+    assert step.blocker.code == "edge_unconfirmed"
+
+
+def test_approval_is_asked_for_only_when_the_policy_wants_it() -> None:
+    checking = rollout(State.PREFLIGHT, policy=Policy(approval=True))
+    step = plan(checking, fleet(*full()), checking.policy, 1.0)
+    assert step.state is State.AWAITING_APPROVAL
+    waiting = rollout(State.AWAITING_APPROVAL, policy=Policy(approval=True))
+    assert plan(waiting, fleet(*full()), waiting.policy, 1.0).blocker is not None
+    approved = replace(waiting, approved=True)
+    assert plan(approved, fleet(*full()), waiting.policy, 1.0).state is State.MIGRATING
+
+
+def test_migration_runs_once_on_one_host_before_any_start() -> None:
+    migrating = rollout(State.MIGRATING)
+    old_schema = fleet(*full(), schema=frozenset({"0001"}))
+    step = plan(migrating, old_schema, migrating.policy, 1.0)
+    assert step.actions == (RunMigration("host-a", "r1/1", NEW),)
+    job = Job("r1/1", "host-a", NEW, ("migrate", "upgrade"), JobState.RUNNING)
+    again = plan(migrating, replace(old_schema, jobs=(job,)), migrating.policy, 1.0)
+    assert again.actions == ()
+    assert again.blocker is not None
+    assert again.blocker.code == "migration_running"
+
+
+def test_schema_that_is_there_already_needs_no_migration() -> None:
+    migrating = rollout(State.MIGRATING)
+    step = plan(migrating, fleet(*full()), migrating.policy, 1.0)
+    assert (step.state, step.actions) == (State.PROGRESSING, ())
+
+
+def test_failed_migration_fails_the_rollout_before_anything_started() -> None:
+    migrating = rollout(State.MIGRATING)
+    job = Job("r1/1", "host-a", NEW, ("migrate",), JobState.FAILED, "lock timeout")
+    look = fleet(*full(), schema=frozenset({"0001"}), jobs=(job,))
+    step = plan(migrating, look, migrating.policy, 1.0)
+    assert step.state is State.FAILED
+    assert "lock timeout" in step.cause
+
+
+def test_migration_of_a_lost_host_is_repeated_elsewhere() -> None:
+    migrating = rollout(State.MIGRATING)
+    job = Job("r1/1", "host-a", NEW, ("migrate",), JobState.RUNNING)
+    lost = [replace(i, silent=i.host == "host-a") for i in full()]
+    look = fleet(*lost, schema=frozenset({"0001"}), jobs=(job,))
+    step = plan(migrating, look, migrating.policy, 1.0)
+    assert step.actions == (RunMigration("host-b", "r1/2", NEW),)
+
+
+FAILING = fleet(*full(), starting("host-a/3", phase=Phase.FAILED, detail="no model provider"))
+
+
+def test_release_that_does_not_become_ready_is_rolled_back_by_itself() -> None:
+    step = plan(rollout(), FAILING, Policy(), 1.0)
+    assert step.state is State.ROLLING_BACK
+    assert "no model provider" in step.cause
+
+
+def test_policy_may_prefer_to_pause() -> None:
+    pausing = rollout(policy=Policy(on_failure=OnFailure.PAUSE))
+    assert plan(pausing, FAILING, pausing.policy, 1.0).state is State.PAUSED
+
+
+def test_first_deploy_has_nothing_to_go_back_to() -> None:
+    assert plan(rollout(source=None), FAILING, Policy(), 1.0).state is State.FAILED
+
+
+def test_rollback_is_not_rolled_back_by_itself() -> None:
+    assert plan(rollout(kind=Kind.ROLLBACK), FAILING, Policy(), 1.0).state is State.FAILED
+
+
+def test_same_spec_is_no_way_back() -> None:
+    assert plan(rollout(source=NEW), FAILING, Policy(), 1.0).state is State.FAILED
+
+
+def test_instance_that_never_reports_is_overdue_after_its_deadline() -> None:
+    mute = fleet(*full(), starting("host-a/3", phase=None))
+    begun = rollout(policy=Policy(start_deadline_s=5.0, min_healthy_s=1.0))
+    assert plan(begun, mute, begun.policy, 5.0).state is State.PROGRESSING
+    assert plan(begun, mute, begun.policy, 7.0).state is State.ROLLING_BACK
+
+
+def test_success_needs_the_bake_time_to_pass_on_every_slot() -> None:
+    done = fleet(*full(NEW))
+    baking = rollout(State.VERIFYING, policy=Policy(bake_s=5.0))
+    assert plan(rollout(), done, baking.policy, 1.0).state is State.VERIFYING
+    early = plan(baking, done, baking.policy, 4.0)
+    assert (early.state, early.wake_at) == (State.VERIFYING, 5.0)
+    assert plan(baking, done, baking.policy, 5.0).state is State.SUCCEEDED
+
+
+def test_bytes_that_nobody_needs_are_let_go_at_the_end() -> None:
+    look = fleet(*full(NEW))
+    wanted = look.hosts[0].wanted_images | {"sha256:ancient"}
+    hosts = (replace(look.hosts[0], wanted_images=wanted), *look.hosts[1:])
+    baking = rollout(State.VERIFYING, policy=Policy(bake_s=0.0))
+    step = plan(baking, replace(look, hosts=hosts), baking.policy, 1.0)
+    assert step.actions == (DropImage("host-a", "sha256:ancient"),)
+
+
+def test_rolled_back_only_when_every_slot_runs_the_source_again() -> None:
+    back = rollout(State.ROLLING_BACK)
+    mixed = fleet(*full(), instance("host-a/3", NEW))
+    assert plan(back, mixed, back.policy, 1.0).state is State.ROLLING_BACK
+    assert plan(back, fleet(*full()), back.policy, 1.0).state is State.ROLLED_BACK
+
+
+@pytest.mark.parametrize(
+    ("state", "end"),
+    [
+        (State.PREFLIGHT, State.FAILED),
+        (State.AWAITING_APPROVAL, State.ABORTED),
+        (State.MIGRATING, State.FAILED),
+        (State.PROGRESSING, State.ROLLING_BACK),
+        (State.VERIFYING, State.ROLLING_BACK),
+        (State.PAUSED, State.ABORTED),
+        (State.ROLLING_BACK, State.FAILED),
+    ],
+)
+def test_every_state_ends_at_its_deadline(state: State, end: State) -> None:
+    waiting = rollout(state)
+    step = plan(waiting, fleet(*full()), waiting.policy, waiting.deadline_at)
+    assert step.state is end
+    assert str(state) in step.cause
+
+
+def test_paused_rollout_still_takes_dead_addresses_out() -> None:
+    look = fleet(instance("host-a/1", phase=Phase.EXITED), *full()[1:])
+    step = plan(rollout(State.PAUSED), look, Policy(), 1.0)
+    assert [type(a) for a in step.actions] == [WithdrawInstances]
+    assert settle(look) == step.actions
+
+
+def test_same_wait_keeps_its_since() -> None:
+    look = fleet(*full(), starting("host-a/3"))
+    first = plan(rollout(), look, Policy(), 1.0)
+    later = plan(rollout(blocker=first.blocker), look, Policy(), 9.0)
+    assert later.blocker is not None
+    assert later.blocker.since == 1.0
+
+
+def test_too_few_instances_are_named_as_the_blocker() -> None:
+    silent = [replace(i, silent=i.host == "host-c") for i in full()]
+    done_elsewhere = [replace(i, spec=NEW.spec) if not i.silent else i for i in silent]
+    step = plan(rollout(), fleet(*done_elsewhere), Policy(), 1.0)
+    assert step.blocker is not None
+    assert step.blocker.code == "host_silent"
+    assert "host-c" in step.blocker.sentence

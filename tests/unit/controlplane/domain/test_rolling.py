@@ -1,0 +1,168 @@
+"""Rolling: new before old, never below the minimum, never on an unconfirmed word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from controlplane.domain.actions import (
+    AdmitInstances,
+    DrainInstance,
+    FreeSlot,
+    StartInstance,
+    StopInstance,
+    WithdrawInstances,
+)
+from controlplane.domain.fleet import Goal, Host, Phase
+from controlplane.domain.model import Policy
+from controlplane.domain.strategies.rolling import converge, converged, panic, readmit, tend
+from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, starting
+
+ONE_MORE = Policy(max_surge=1, max_unavailable=0)
+ONE_LESS = Policy(max_surge=0, max_unavailable=1)
+
+
+def test_start_first_begins_with_a_new_instance_beside_the_old_ones() -> None:
+    assert converge(NEW, fleet(*full()), ONE_MORE) == (StartInstance("host-a", 3, NEW),)
+
+
+def test_surge_is_spread_over_the_hosts() -> None:
+    starts = converge(NEW, fleet(*full()), replace(ONE_MORE, max_surge="50%"))
+    assert [(a.host, a.slot) for a in starts if isinstance(a, StartInstance)] == [
+        ("host-a", 3),
+        ("host-b", 3),
+        ("host-c", 3),
+    ]
+
+
+def test_nothing_more_starts_while_surge_is_used_up() -> None:
+    assert converge(NEW, fleet(*full(), starting("host-a/3")), ONE_MORE) == ()
+
+
+def test_healthy_new_instance_is_admitted() -> None:
+    new = starting("host-a/3", phase=Phase.HEALTHY)
+    (admit,) = converge(NEW, fleet(*full(), new), ONE_MORE)
+    assert isinstance(admit, AdmitInstances)
+    assert [m.slot for m in admit.members] == [3]
+
+
+def test_ready_is_not_yet_healthy_enough_to_be_admitted() -> None:
+    assert converge(NEW, fleet(*full(), starting("host-a/3", phase=Phase.READY)), ONE_MORE) == ()
+
+
+def test_old_instance_stays_until_new_one_is_admitted() -> None:
+    new = starting("host-a/3", phase=Phase.HEALTHY)
+    actions = converge(NEW, fleet(*full(), new), ONE_MORE)
+    assert not any(isinstance(a, WithdrawInstances) for a in actions)
+
+
+def test_old_instance_of_the_fullest_host_leaves_first() -> None:
+    (withdraw,) = converge(NEW, fleet(*full(), instance("host-b/3", NEW)), ONE_MORE)
+    assert isinstance(withdraw, WithdrawInstances)
+    assert [(m.host, m.slot) for m in withdraw.members] == [("host-b", 1)]
+
+
+def test_nothing_is_decided_on_an_unconfirmed_table() -> None:
+    look = fleet(*full(), instance("host-b/3", NEW), unconfirmed=UNCONFIRMED)
+    assert converge(NEW, look, ONE_MORE) == ()
+
+
+def test_withdrawn_instance_drains_then_stops_then_frees_its_slot() -> None:
+    others = [*full()[1:], instance("host-a/3", NEW)]
+
+    def step(**stands: Any) -> tuple[object, ...]:
+        leaving = instance("host-a/1", admitted=False, admitted_once=True, **stands)
+        return converge(NEW, fleet(leaving, *others), ONE_MORE)
+
+    assert step() == (DrainInstance("host-a", 1),)
+    assert step(goal=Goal.DRAIN) == ()
+    assert step(goal=Goal.DRAIN, drained=True) == (StopInstance("host-a", 1),)
+    assert step(goal=Goal.STOP, drained=True) == ()
+    assert FreeSlot("host-a", 1) in step(goal=Goal.STOP, phase=None)
+
+
+def test_slot_is_not_freed_on_a_report_about_older_goals() -> None:
+    gone = instance("host-a/1", admitted=False, goal=Goal.STOP, phase=None)
+    look = fleet(gone, *full()[1:])
+    unsettled = tuple(replace(h, settled=False) for h in look.hosts)
+    actions = converge(OLD, replace(look, hosts=unsettled), ONE_MORE)
+    assert FreeSlot("host-a", 1) not in actions
+    assert FreeSlot("host-a", 1) in converge(OLD, look, ONE_MORE)
+
+
+def test_stop_first_withdraws_before_it_starts() -> None:
+    (withdraw,) = converge(NEW, fleet(*full()), ONE_LESS)
+    assert isinstance(withdraw, WithdrawInstances)
+
+
+def test_instances_already_down_use_up_max_unavailable() -> None:
+    down = [instance("host-a/1", phase=Phase.UNREADY), *full()[1:]]
+    withdrawn = [
+        m
+        for a in converge(NEW, fleet(*down), ONE_LESS)
+        if isinstance(a, WithdrawInstances)
+        for m in a.members
+    ]
+    assert [(m.host, m.slot) for m in withdrawn] == [("host-a", 1)]
+
+
+def test_silent_host_counts_as_down_and_is_left_alone() -> None:
+    silent = [instance(f"host-a/{n}", silent=True) for n in (1, 2)]
+    assert converge(NEW, fleet(*silent, *full(hosts="bc")), ONE_LESS) == ()
+
+
+def test_batch_limits_how_many_change_at_once() -> None:
+    policy = Policy(max_surge="100%", max_unavailable=0, batch_size=2)
+    assert len(converge(NEW, fleet(*full()), policy)) == 2
+    assert converge(NEW, fleet(*full(), starting("host-a/3"), starting("host-b/3")), policy) == ()
+
+
+def test_host_without_the_bytes_starts_nothing() -> None:
+    look = fleet(*full(hosts="ab"), hosts="ab")
+    bare = Host("host-a", 0.0, silent=False, settled=True)
+    (start,) = converge(NEW, replace(look, hosts=(bare, look.hosts[1])), ONE_MORE)
+    assert isinstance(start, StartInstance)
+    assert start.host == "host-b"
+
+
+def test_never_admitted_instance_stops_without_a_drain() -> None:
+    actions = converge(OLD, fleet(*full(), starting("host-a/3")), ONE_MORE)
+    assert actions == (StopInstance("host-a", 3),)
+
+
+def test_instance_without_a_goal_is_drained_not_ignored() -> None:
+    stray = instance("host-a/9", NEW, admitted=False, admitted_once=True, goal=None)
+    assert converge(OLD, fleet(*full(), stray), ONE_MORE) == (DrainInstance("host-a", 9),)
+
+
+def test_address_behind_which_nothing_listens_is_withdrawn() -> None:
+    dead = instance("host-a/1", phase=Phase.EXITED)
+    (withdraw,) = tend(fleet(dead, *full()[1:]))
+    assert withdraw == WithdrawInstances((dead.member,) if dead.member else ())
+
+
+def test_silence_is_not_absence() -> None:
+    assert tend(fleet(instance("host-a/1", phase=Phase.EXITED, silent=True))) == ()
+
+
+def test_restarted_instance_is_admitted_at_its_new_address() -> None:
+    moved = replace(instance("host-a/1"), address="host-a:7001")
+    (admit,) = readmit(fleet(moved, *full()[1:]))
+    assert isinstance(admit, AdmitInstances)
+    assert admit.members[0].address == "host-a:7001"
+
+
+def test_unready_majority_is_not_the_releases_fault() -> None:
+    unready = [instance(f"host-{c}/{n}", phase=Phase.FAILED) for c in "abc" for n in (1, 2)]
+    assert panic(fleet(*unready))
+    actions = converge(NEW, fleet(*unready), ONE_MORE)
+    assert not any(isinstance(a, WithdrawInstances) for a in actions)
+
+
+def test_converged_needs_every_slot_admitted_healthy_and_nothing_else() -> None:
+    assert converged(NEW, fleet(*full(NEW)), ONE_MORE)
+    assert not converged(NEW, fleet(*full(NEW), instance("host-a/3", OLD)), ONE_MORE)
+    assert not converged(NEW, fleet(*full(NEW)[1:]), ONE_MORE)
+    assert not converged(NEW, fleet(*full(NEW), unconfirmed=UNCONFIRMED), ONE_MORE)
+    almost = [*full(NEW)[1:], instance("host-a/1", NEW, phase=Phase.READY)]
+    assert not converged(NEW, fleet(*almost), ONE_MORE)
