@@ -31,6 +31,7 @@ LIMITS: list[tuple[int | str, int | str]] = [
     (0, "34%"),
     ("100%", 0),
 ]
+BATCHES: list[int | str] = [1, 2, "50%", "100%"]
 MOVING = [s for s in State if s not in TERMINAL]
 
 
@@ -41,7 +42,7 @@ def policies(draw: st.DrawFn) -> Policy:
         instances_per_host=draw(st.integers(1, 3)),
         max_surge=surge,
         max_unavailable=unavailable,
-        batch_size=draw(st.sampled_from([1, 2, "50%", "100%"])),
+        batch_size=draw(st.sampled_from(BATCHES)),
         on_failure=draw(st.sampled_from(OnFailure)),
         bake_s=draw(st.sampled_from([0.0, 5.0])),
     )
