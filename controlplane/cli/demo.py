@@ -38,7 +38,7 @@ INTERRUPTED = 130
 @click.option(
     "--streams",
     type=click.IntRange(1, 500),
-    default=24,
+    default=28,
     show_default=True,
     help="Chat streams open at once; each lasts 8 to 10 seconds.",
 )

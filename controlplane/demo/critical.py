@@ -56,13 +56,14 @@ def critical_path(
     """The critical path of a finished rollout; `events` are its own, oldest first."""
     policy, begun, ended = rollout.policy, rollout.created_at, rollout.state_since
     log = Log(events)
-    new = [life for life in everyone if begun <= life.process.started_at <= ended]
+    new = [life for life in everyone if begun <= life.process.began_at <= ended]
     old = sorted(
         (life for life in everyone if life.unlisted_at and begun <= life.unlisted_at <= ended),
         key=lambda life: life.unlisted_at or 0.0,
     )
     limits = bounds(policy, hosts)
-    lanes = max(1, min(limits.batch, limits.max_total - limits.desired))
+    present = limits.desired if rollout.source else 0
+    lanes = max(1, min(limits.batch, limits.max_total - present))
     chains = list(_chains(new, old, policy, log))
     parts = {
         "migration": _span(log.first("migrates"), log.left(State.MIGRATING)),
@@ -95,7 +96,7 @@ def waits(
     means = {
         "fetch and checks before": [_span(begun, log.entered(State.MIGRATING))],
         "order to start → process": [
-            _span(log.last("start", life, life.process.started_at), life.process.started_at)
+            _span(log.last("start", life, life.process.began_at), life.process.began_at)
             for life in new
         ],
         "healthy → admission decided": [
@@ -174,7 +175,7 @@ def _chains(
     served = [life for life in new if life.listed_at]
     for number, life in enumerate(served):
         chain = {
-            "start": _span(life.process.started_at, life.ready_at),
+            "start": _span(life.process.began_at, life.ready_at),
             "settle": policy.min_healthy_s,
             "admit": _span(log.last("admit", life, life.listed_at), life.listed_at),
             "withdraw": 0.0,

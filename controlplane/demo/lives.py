@@ -38,7 +38,7 @@ def lives(samples: Iterable[Sample]) -> list[Life]:
             if key not in present and life.gone_at is None:
                 life.gone_at = sample.at
                 life.unlisted_at = life.unlisted_at or (life.listed_at and sample.at)
-    return sorted(found.values(), key=lambda life: life.process.started_at)
+    return sorted(found.values(), key=lambda life: life.process.began_at)
 
 
 def _note(life: Life, seen: Seen, sample: Sample) -> None:

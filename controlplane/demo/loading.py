@@ -48,7 +48,8 @@ class LoadProcess:
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
         assert self._reading is not None
-        if self._process.returncode is None:
+        # What said its last word ends by itself; a signal now would race with its end.
+        if self.latest is None or not self.latest.final:
             with suppress(ProcessLookupError):
                 self._process.kill()
         await self._process.wait()

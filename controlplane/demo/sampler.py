@@ -35,12 +35,16 @@ class Body(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One instance's process; `instance` is its host and slot, `started_at` epoch seconds."""
+    """One instance's process; `instance` is its host and slot.
+
+    `started_at` tells two processes of one number apart; `began_at` is in true epoch seconds.
+    """
 
     pid: int
     instance: str
     address: str
     started_at: float
+    began_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,8 @@ class Sampler:
                 self._foreign.add(found.pid)
             return None
         address = f"{environ['HOST']}:{environ['PORT']}"
-        process = Process(found.pid, environ["CAMP_INSTANCE"], address, started_at)
+        began_at = started_at + clock_correction_s()
+        process = Process(found.pid, environ["CAMP_INSTANCE"], address, started_at, began_at)
         self._processes[found.pid] = process
         return process
 
@@ -166,3 +171,10 @@ class Sampler:
             host, _, port = address.rpartition(":")
             self._clients[address] = Http(host, int(port), {})
         return self._clients[address]
+
+
+def clock_correction_s() -> float:
+    """Linux tells the boot time in whole seconds, so start times come up to a second early."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()

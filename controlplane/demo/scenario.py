@@ -41,7 +41,7 @@ class Options:
 
     folder: Path
     rate: float = 150.0
-    streams: int = 24
+    streams: int = 28
     keep: bool = False
 
 
@@ -181,9 +181,12 @@ async def _follow_fleet(site: Site, board: Board) -> None:
 
 
 async def _follow_events(site: Site, board: Board) -> None:
-    with suppress(ControlError):  # told elsewhere by what fails
-        async for event in site.client.events(ENVIRONMENT):
-            board.event(event)
+    while True:
+        try:
+            async for event in site.client.events(ENVIRONMENT):
+                board.event(event)
+        except ControlError as error:
+            board.say(f"The events pause: {error.sentence}")
 
 
 def _judged(
