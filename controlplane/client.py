@@ -276,7 +276,9 @@ class ControlClient:
             async for sse in EventSource(response).aiter_sse():
                 if sse.event == "draining":
                     return
-                yield msgspec.json.decode(sse.data, type=EventView)
+                # httpx-sse makes an event without data out of each heartbeat once it knows an id.
+                if sse.data:
+                    yield msgspec.json.decode(sse.data, type=EventView)
 
     async def _get(self, path: str, kind: type[T], **query: object) -> T:
         return await self._ask("GET", path, kind, params=_query(**query))
