@@ -45,17 +45,26 @@ def build(tree: Path, out: Path, *, version: str | None = None) -> Path:
         if version is not None:
             set_version(copy, version)
         wheel = _wheel(copy, Path(name), created_at)
-        head = schema_head(copy)
-        manifest = Manifest(
-            version=version_in(copy),
-            revision=revision,
-            schema_head=head,
-            schema_min=_schema_min(copy) or head,
-            created_at=created_at,
-        )
+        manifest = _manifest(copy, revision, created_at)
         staged = out / f".camp-{manifest.version}.{os.getpid()}"
         write(wheel, manifest, staged)
     return staged.replace(out / f"camp-{manifest.version}.zip")
+
+
+def describe(tree: Path) -> Manifest:
+    """What a release made of the tree says of itself. Raises BundleError."""
+    return _manifest(tree, *_history(tree))
+
+
+def _manifest(tree: Path, revision: str, created_at: int) -> Manifest:
+    head = schema_head(tree)
+    return Manifest(
+        version=version_in(tree),
+        revision=revision,
+        schema_head=head,
+        schema_min=_schema_min(tree) or head,
+        created_at=created_at,
+    )
 
 
 def copy_sources(tree: Path, into: Path) -> Path:
