@@ -40,8 +40,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
         pass
 
 def serve(host, port):
-    if BEHAVIOUR.get("ignores_sigterm"):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # As process 1 of a container it would ignore the signal unless it says otherwise.
+    deaf = BEHAVIOUR.get("ignores_sigterm")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: os._exit(0))
     print("serving", {version!r}, flush=True)
     if "crash" in BEHAVIOUR:
         sys.exit("crashed: " + BEHAVIOUR["crash"])
@@ -65,8 +66,13 @@ def stand_in(folder: Path, version: str = "1.0.0", **behaviour: object) -> Relea
     Behaviour: `ready` (bool), `streams` (int), `crash` (last words), `ignores_sigterm` (bool),
     `job_s` (seconds), `job_code` (exit code of one-shot runs).
     """
-    code = STAND_IN.format(behaviour=json.dumps(behaviour), version=version)
-    return bundle_of(folder, version, {"camp/__init__.py": "", "camp/__main__.py": code})
+    files = {"camp/__init__.py": "", "camp/__main__.py": program(version, **behaviour)}
+    return bundle_of(folder, version, files)
+
+
+def program(version: str, **behaviour: object) -> str:
+    """The stand-in's only file."""
+    return STAND_IN.format(behaviour=json.dumps(behaviour), version=version)
 
 
 def bundle_of(folder: Path, version: str, files: dict[str, str]) -> Release:

@@ -12,8 +12,6 @@ agent finds each process, even one whose start its predecessor had no time to re
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import signal
 import sys
 import time
@@ -24,11 +22,10 @@ from typing import IO, Self
 
 import msgspec
 
-from controlplane.adapters import process_state
+from controlplane.adapters import host_lock, process_state
 from controlplane.adapters.process_images import Images
 from controlplane.adapters.process_jobs import Jobs
 from controlplane.adapters.process_state import HOME_MARK, START_MARK, STATE, Birth, Handle
-from controlplane.domain.errors import HostTaken
 from controlplane.domain.fleet import ImageReport, Job, JobReport
 from controlplane.domain.model import Release
 from controlplane.ports.runtime import Running
@@ -92,7 +89,7 @@ class ProcessRuntime:
     def open(self) -> Self:
         """Take the host and find what runs here. Raises HostTaken."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _take(self._folder / "lock", self._host)
+        self._lock = host_lock.take(self._folder / "lock", self._host)
         marks = process_state.marked(self._folder)
         self._images.open()
         self._jobs.open(marks)
@@ -290,22 +287,3 @@ def _camp(*arguments: str) -> tuple[str, ...]:
 
 def _not_here(digest: str) -> str:
     return f"The bytes of {digest} are not on this host; pull them first."
-
-
-def _take(file: Path, host: str) -> IO[str]:
-    lock = file.open("a+", encoding="ascii")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise HostTaken(
-            f"Another agent (process {holder}) already works for {host} in {file.parent};"
-            " stop it first, or give this one a host name and a folder of its own."
-        ) from error
-    lock.seek(0)
-    lock.truncate()
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock

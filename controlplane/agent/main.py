@@ -14,6 +14,9 @@ import structlog
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from controlplane.adapters.docker_container import Placement
+from controlplane.adapters.docker_engine import Engine
+from controlplane.adapters.docker_runtime import DockerRuntime
 from controlplane.adapters.file_memory import FileMemory
 from controlplane.adapters.http_health import HttpHealth
 from controlplane.adapters.postgres_engine import open_engine
@@ -29,6 +32,7 @@ from controlplane.domain.errors import ControlError
 from controlplane.leader.loop import LOOK_S, Leader
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.ports.bus import Bus
+from controlplane.ports.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +41,8 @@ log = structlog.get_logger(__name__)
 class Assignment:
     """Which host of which environment this process works for, and what it needs for that.
 
-    Instances start with `instance_environ`; `token` authorises their drain.
+    Instances start with `instance_environ`; `token` authorises their drain. With a `placement`
+    they are containers, otherwise processes.
     """
 
     environment: str
@@ -49,6 +54,7 @@ class Assignment:
     token: str
     instance_environ: Mapping[str, str]
     version: str
+    placement: Placement | None = None
 
 
 def run(task: Assignment) -> None:
@@ -56,11 +62,17 @@ def run(task: Assignment) -> None:
 
     Raises HostTaken when another agent works for this host, Invalid for unusable URLs.
     """
-    with ProcessRuntime(task.folder, task.host, task.address, task.instance_environ) as runtime:
+    with _runtime(task) as runtime:
         asyncio.run(_work(task, runtime))
 
 
-async def _work(task: Assignment, runtime: ProcessRuntime) -> None:
+def _runtime(task: Assignment) -> ProcessRuntime | DockerRuntime:
+    if task.placement is None:
+        return ProcessRuntime(task.folder, task.host, task.address, task.instance_environ)
+    return DockerRuntime(task.folder, task.placement, Engine())
+
+
+async def _work(task: Assignment, runtime: Runtime) -> None:
     async with AsyncExitStack() as stack:
         engine = open_engine(task.database_url, f"camp agent {task.host}")
         stack.push_async_callback(engine.dispose)

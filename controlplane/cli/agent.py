@@ -25,16 +25,55 @@ from controlplane.domain.errors import Invalid
     show_default=True,
     help="The address at which the edges reach this host's instances.",
 )
-def agent(environment: str, host: str, folder: Path, address: str) -> None:
+@click.option(
+    "--runtime",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="Run instances as processes of this machine, or as containers of DOCKER_HOST's engine.",
+)
+@click.option(
+    "--env-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="docker: NAME=VALUE lines that containers start with; mode 0600.",
+)
+@click.option("--network", default="", help="docker: reach containers in this network.")
+@click.option("--cpus", type=click.FloatRange(min=0.01), help="docker: CPUs of one container.")
+@click.option("--memory", help="docker: memory of one container, such as 512m.")
+def agent(
+    *,
+    environment: str,
+    host: str,
+    folder: Path,
+    address: str,
+    runtime: str,
+    env_file: Path | None,
+    network: str,
+    cpus: float | None,
+    memory: str | None,
+) -> None:
     """Run this host's instances, and lead the environment when it is this agent's turn.
 
-    DATABASE_URL and REDIS_URL come from the settings of the service.
+    DATABASE_URL and REDIS_URL come from the settings of the service; containers get theirs from
+    the file that --env-file names.
 
     Example: camp agent --environment production --host host-a --folder /var/lib/camp
     """
+    if runtime == "docker" and env_file is None:
+        raise Invalid(
+            "With --runtime docker, --env-file must say what containers start with, such as"
+            " DATABASE_URL and REDIS_URL as they reach them. Give a file of mode 0600."
+        )
+    if runtime == "process" and (env_file or network or cpus or memory):
+        raise Invalid(
+            "--env-file, --network, --cpus and --memory are for containers."
+            " Add --runtime docker or leave them out."
+        )
     from camp import __version__
     from camp.logs import configure
     from camp.settings import exported, load
+    from controlplane.adapters.docker_container import Placement, size_bytes
+    from controlplane.adapters.file_memory import FileMemory
     from controlplane.agent.main import Assignment, run
 
     settings = load(os.environ, Path.cwd())
@@ -43,6 +82,20 @@ def agent(environment: str, host: str, folder: Path, address: str) -> None:
     configure(settings.log_level, host)
     # Colours, locale and search paths of this process, then what the settings resolved to.
     environ = {k: v for k, v in os.environ.items() if not k.startswith("CAMP_")}
+    token = settings.camp_agent_token or ""
+    placement = None
+    if env_file is not None:
+        placement = Placement(
+            environment=environment,
+            host=host,
+            address=address,
+            env_file=env_file.resolve(),
+            environ={"CAMP_AGENT_TOKEN": token} if token else {},
+            network=network,
+            cpus=cpus,
+            memory_bytes=size_bytes(memory) if memory else None,
+            epoch=lambda: FileMemory(folder / "epoch").epoch(),
+        )
     run(
         Assignment(
             environment=environment,
@@ -51,8 +104,9 @@ def agent(environment: str, host: str, folder: Path, address: str) -> None:
             folder=folder,
             database_url=settings.database_url,
             redis_url=settings.redis_url,
-            token=settings.camp_agent_token or "",
+            token=token,
             instance_environ=environ | exported(settings),
             version=__version__,
+            placement=placement,
         )
     )
