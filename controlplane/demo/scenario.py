@@ -17,8 +17,8 @@ import msgspec
 
 from controlplane.demo import report as reports
 from controlplane.demo.board import STEPS, Board
-from controlplane.demo.load import Status
 from controlplane.demo.lives import lives
+from controlplane.demo.load import Status
 from controlplane.demo.loading import LoadProcess
 from controlplane.demo.report import Leader, Migrations, Move, Report, Requests, Streams
 from controlplane.demo.site import Site, ended, until
