@@ -26,6 +26,8 @@ from controlplane.wire import RolloutView
 POLL_INTERVAL_S = 0.1
 API_DEADLINE_S = 20.0
 ROLLOUT_DEADLINE_S = 150.0
+# A machine under load may leave the operator waiting; requests under test have no patience.
+STEERING_PATIENCE_S = 45.0
 EVENTS_MAX = 1000
 OPERATOR = "demo"
 SOURCES = Path(__file__).resolve().parents[2]
@@ -112,7 +114,9 @@ async def opened(
         token = await stage.run_camp(("operator", "create", OPERATOR), environ, folder)
         url, bootstrap = await _bootstrap(stack, environ, folder)
         client = await stack.enter_async_context(ControlClient(url, token))
-        edge = await stack.enter_async_context(ControlClient(servers.traefik.url, token))
+        edge = await stack.enter_async_context(
+            ControlClient(servers.traefik.url, token, patience_s=STEERING_PATIENCE_S)
+        )
         path = stage.environment_file(folder, servers)
         steering = environ | {"CAMP_URL": url, "CAMP_TOKEN": token}
         await stage.run_camp(("env", "apply", str(path)), steering, folder)
