@@ -121,8 +121,8 @@ async def opened(
         steering = environ | {"CAMP_URL": url, "CAMP_TOKEN": token}
         await stage.run_camp(("env", "apply", str(path)), steering, folder)
         agents = {host: _agent(host, environ, folder) for host in HOSTS}
+        stack.push_async_callback(_all_stopped, list(agents.values()))
         for agent in agents.values():
-            stack.push_async_callback(agent.stop)
             await agent.start()
         say(f"Three agents run: {', '.join(HOSTS)}")
         for made in (await building).values():
@@ -184,6 +184,10 @@ def _sources() -> Path:
             "The demo builds its releases from camp's source tree; run it in a checkout."
         )
     return SOURCES
+
+
+async def _all_stopped(programs: list[Program]) -> None:
+    await asyncio.gather(*(program.stop() for program in programs))
 
 
 async def ended(task: asyncio.Task[Any]) -> None:
