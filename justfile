@@ -11,7 +11,7 @@ default:
 
 # Install the locked dependencies into .venv
 setup:
-    {{uv}} sync --frozen
+    {{uv}} sync --frozen --compile-bytecode
 
 # Format the code and put right what ruff can
 fmt:

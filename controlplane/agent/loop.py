@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
+from controlplane.domain.errors import Fenced, NotFound
 from controlplane.domain.fleet import (
     Goal,
     HostDesired,
@@ -26,7 +27,8 @@ from controlplane.ports.store import Store
 
 CALM_S = 1.0
 BUSY_S = 0.1
-MAX_BACKOFF_S = 10.0
+# What changes only by a new goal, which comes with a nudge.
+STEADY = frozenset({Phase.HEALTHY, Phase.FAILED})
 
 
 @dataclass(slots=True)
@@ -47,20 +49,34 @@ class Agent:
     async def tick(self) -> float:
         """One look and the next step of every slot. Returns the seconds until the next look.
 
-        Raises Unavailable when the store does not answer; nothing on the host changes then.
+        Raises Unavailable when the store does not answer, NotFound when the environment has no
+        such host, Fenced for goals of an outdated epoch; nothing on the host changes then.
         """
-        desired = await self.store.desired(self.host)
-        if desired is None or not i5_not_outdated(self.memory.epoch(), desired.epoch):
-            return CALM_S
-        if desired.epoch > self.memory.epoch():
-            self.memory.remember(desired.epoch)
+        desired = await self._desired()
         await self._hold_images(desired)
         await self._run_jobs(desired)
         slots = await self._slots(desired)
+        self.looked = True
         if await self.store.report(await self._report(desired, slots)):
             await self.bus.nudge("leader", "events")
-        self.looked = True
         return CALM_S if _calm(desired, slots) else BUSY_S
+
+    async def _desired(self) -> HostDesired:
+        """The goals of the highest epoch this host has heard of."""
+        desired = await self.store.desired(self.host)
+        if desired is None:
+            raise NotFound(
+                f"The environment has no host {self.host}; add it with camp env apply FILE."
+            )
+        obeyed = self.memory.epoch()
+        if not i5_not_outdated(obeyed, desired.epoch):
+            raise Fenced(
+                f"{self.host} has obeyed epoch {obeyed} and PostgreSQL says {desired.epoch}: it "
+                "was taken back to an older state. Nothing is changed here until it is past that."
+            )
+        if desired.epoch > obeyed:
+            self.memory.remember(desired.epoch)
+        return desired
 
     async def _hold_images(self, desired: HostDesired) -> None:
         present = {i.digest for i in await self.runtime.images() if i.present}
@@ -93,7 +109,7 @@ class Agent:
         watch = status.follow(self.watches.get(running.slot), running, adopted=not self.looked)
         probe = await self.health.probe(running.address) if running.alive else Probe(ready=False)
         now = self.clock.monotonic()
-        watch = status.probed(watch, probe, running.spec, now)
+        watch = status.probed(watch, probe, running.spec, policy, now)
         match goal.goal if goal else None:
             case Goal.RUN if not running.alive:
                 watch = await self._restart(watch, running, goal, now)
@@ -113,15 +129,17 @@ class Agent:
         if goal is None or now < watch.restart_at:
             return watch
         await self.runtime.start(running.slot, goal.release)
-        backoff_s = min(MAX_BACKOFF_S, 0.25 * 2**watch.restarts)
-        return replace(watch, restarts=watch.restarts + 1, restart_at=now + backoff_s)
+        return status.restarted(watch, now)
 
     async def _drain(
         self, watch: Watch, running: Running, probe: Probe, policy: Policy, now: float
     ) -> Watch:
-        if watch.drain_since is None and running.alive:
-            await self.health.drain(running.address, policy.drain_deadline_s)
-            return replace(watch, drain_since=now)
+        """Ask for the drain, again while the instance still calls itself ready, and follow it."""
+        begun = now if watch.drain_since is None else watch.drain_since
+        if running.alive and (watch.drain_since is None or probe.ready):
+            left_s = max(0.0, begun + policy.drain_deadline_s - now)
+            await self.health.drain(running.address, left_s)
+            return replace(watch, drain_since=begun)
         return status.draining(watch, probe, now)
 
     async def _report(self, desired: HostDesired, slots: tuple[SlotReport, ...]) -> HostReport:
@@ -137,7 +155,20 @@ class Agent:
 
 
 def _calm(desired: HostDesired, slots: tuple[SlotReport, ...]) -> bool:
-    """Everything is as it should be, so that a look a second is enough."""
-    healthy = {s.slot for s in slots if s.phase is Phase.HEALTHY}
-    wanted = {g.slot for g in desired.slots if g.goal is Goal.RUN}
-    return healthy == wanted and len(slots) == len(desired.slots) == len(wanted)
+    """Nothing is under way here, so that a look a second is enough."""
+    goals = {g.slot: g.goal for g in desired.slots}
+    return len(goals.keys() - {s.slot for s in slots}) == 0 and all(
+        _steady(goals.get(s.slot), s) for s in slots
+    )
+
+
+def _steady(goal: Goal | None, slot: SlotReport) -> bool:
+    match goal:
+        case Goal.RUN:
+            return slot.phase in STEADY
+        case Goal.DRAIN:
+            return slot.drained
+        case Goal.STOP:
+            return False
+        case None:
+            return True

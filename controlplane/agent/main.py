@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -23,12 +24,12 @@ from controlplane.adapters.postgres_engine import open_engine
 from controlplane.adapters.postgres_store import PostgresStore
 from controlplane.adapters.process_runtime import ProcessRuntime
 from controlplane.adapters.redis_bus import RedisBus
-from controlplane.adapters.redis_client import open_redis
+from controlplane.adapters.redis_client import open_redis, translated
 from controlplane.adapters.redis_lease import RedisLease
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.adapters.traefik_routing import TraefikRouting
 from controlplane.agent.loop import Agent
-from controlplane.domain.errors import ControlError
+from controlplane.domain.errors import ControlError, NotFound
 from controlplane.leader.loop import LOOK_S, Leader
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.ports.bus import Bus
@@ -77,6 +78,8 @@ async def _work(task: Assignment, runtime: Runtime) -> None:
         engine = open_engine(task.database_url, f"camp agent {task.host}")
         stack.push_async_callback(engine.dispose)
         client = await stack.enter_async_context(open_redis(task.redis_url))
+        store = PostgresStore(engine, task.environment)
+        await _reachable(task, store, client)
         health = HttpHealth(task.token)
         stack.push_async_callback(health.close)
         host_bus = await stack.enter_async_context(
@@ -86,16 +89,30 @@ async def _work(task: Assignment, runtime: Runtime) -> None:
             RedisBus(client, task.environment, ("leader",))
         )
         clock = SystemClock()
-        store = PostgresStore(engine, task.environment)
         memory = FileMemory(task.folder / "epoch")
         agent = Agent(task.host, store, runtime, health, memory, host_bus, clock, task.version)
         leader = await _candidate(task, engine, client, leader_bus, stack)
-        await _until_stopped(
-            _loop("agent", agent.tick, host_bus),
-            _loop("leader", leader.tick, leader_bus),
-            _renewing(leader.tenure),
-        )
+        stop = _asked_to_stop()
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_loop("agent", agent.tick, host_bus, stop))
+            loops.create_task(_loop("leader", leader.tick, leader_bus, stop))
+            loops.create_task(_renewing(leader.tenure, stop))
         await leader.tenure.step_down()
+
+
+async def _reachable(task: Assignment, store: PostgresStore, client: Redis) -> None:
+    """Refuse to begin with a wrong address or name: later outages are waited out, this one told.
+
+    Raises StoreUnavailable, BusUnavailable, NotFound.
+    """
+    if await store.desired(task.host) is None:
+        await store.epoch()  # says so when it is the environment that is missing
+        raise NotFound(
+            f"Environment {task.environment} has no host {task.host};"
+            " add it to the file and run `camp env apply FILE`."
+        )
+    with translated("answer a ping"):
+        await client.ping()
 
 
 async def _candidate(
@@ -109,26 +126,25 @@ async def _candidate(
     return Leader(tenure, store, routing, bus)
 
 
-async def _until_stopped(*loops: Awaitable[None]) -> None:
-    """Run all loops until a signal asks to leave, or one of them breaks."""
+def _asked_to_stop() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT."""
     stop = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
-    tasks = [asyncio.ensure_future(loop) for loop in loops]
-    leaving = asyncio.create_task(stop.wait())
-    done, pending = await asyncio.wait([leaving, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    for task in done:
-        task.result()
+    return stop
 
 
-async def _loop(name: str, tick: Callable[[], Awaitable[float]], bus: Bus) -> None:
-    """Look, then wait for the time the look asked for or for a nudge; outlive every outage."""
+async def _loop(
+    name: str, tick: Callable[[], Awaitable[float]], bus: Bus, stop: asyncio.Event
+) -> None:
+    """Look, then wait for the time the look asked for or for a nudge; outlive every outage.
+
+    A look is never cancelled, because the drivers below turn a cancellation into an outage now
+    and then: it ends by its own time limits.
+    """
     last = ""
-    while True:
+    while not stop.is_set():
         try:
             wait_s = await tick()
             if last:
@@ -143,10 +159,19 @@ async def _loop(name: str, tick: Callable[[], Awaitable[float]], bus: Bus) -> No
             # The top of a loop that must outlive its bugs: a dead leader helps nobody.
             log.exception("loop_failed", loop=name)
             wait_s = LOOK_S
-        await bus.wait(wait_s)
+        await _first(bus.wait(wait_s), stop.wait())
 
 
-async def _renewing(tenure: Tenure) -> None:
-    while True:
+async def _renewing(tenure: Tenure, stop: asyncio.Event) -> None:
+    while not stop.is_set():
         await tenure.renew()
-        await asyncio.sleep(RENEW_S)
+        await _first(asyncio.sleep(RENEW_S), stop.wait())
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of the waits is over."""
+    tasks = [asyncio.create_task(wait) for wait in waits]
+    _, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -11,6 +11,8 @@ from controlplane.ports.runtime import Running
 
 # Two looks in a row: one request may be in the edge's hands while the first count is taken.
 QUIET_LOOKS = 2
+FIRST_BACKOFF_S = 0.25
+MAX_BACKOFF_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,12 @@ def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
     return watch
 
 
-def probed(watch: Watch, probe: Probe, spec: Spec, now: float) -> Watch:
-    """The watch after the instance was asked."""
+def probed(watch: Watch, probe: Probe, spec: Spec, policy: Policy, now: float) -> Watch:
+    """The watch after the instance was asked; a long time of readiness forgives old restarts."""
     if probe.ready and matches(probe.spec, spec):
         if watch.ready_since is not None:
-            return watch
+            forgiven = watch.restarts and now - watch.ready_since >= policy.start_deadline_s
+            return replace(watch, restarts=0, restart_at=0.0) if forgiven else watch
         return replace(watch, ever_ready=True, ready_since=now, unready_since=None)
     since = watch.unready_since if watch.unready_since is not None else now
     return replace(watch, ready_since=None, unready_since=since)
@@ -62,17 +65,24 @@ def draining(watch: Watch, probe: Probe, now: float) -> Watch:
     return replace(watch, drain_since=since, quiet_looks=quiet)
 
 
-def drained(watch: Watch, policy: Policy, now: float) -> bool:
+def restarted(watch: Watch, now: float) -> Watch:
+    """The watch after the instance was run again; each time it waits longer, within limits."""
+    # No power above what the limit needs: 2**1024 is no float, and crashes may go on for days.
+    backoff_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(watch.restarts, 10))
+    return replace(watch, restarts=watch.restarts + 1, restart_at=now + backoff_s)
+
+
+def drained(watch: Watch, running: Running, policy: Policy, now: float) -> bool:
     """No stream and no request is left, or the drain deadline has passed."""
     if watch.drain_since is None:
         return False
     overdue = now - watch.drain_since >= policy.drain_deadline_s
-    return watch.quiet_looks >= QUIET_LOOKS or overdue
+    return watch.quiet_looks >= QUIET_LOOKS or overdue or not running.alive
 
 
 def phase(watch: Watch, running: Running, policy: Policy, now: float) -> Phase:
     """Where the instance stands: see `controlplane.domain.fleet.Phase`."""
-    if watch.restarts >= policy.max_restarts and watch.ready_since is None:
+    if watch.restarts > policy.max_restarts and watch.ready_since is None:
         return Phase.FAILED
     if not running.alive:
         return Phase.EXITED
@@ -86,14 +96,14 @@ def phase(watch: Watch, running: Running, policy: Policy, now: float) -> Phase:
 
 
 def report(watch: Watch, running: Running, probe: Probe, policy: Policy, now: float) -> SlotReport:
-    """The slot as the leader is told of it."""
+    """The slot as the leader is told of it; who has ended has no address any more."""
     stands = phase(watch, running, policy, now)
     return SlotReport(
         slot=running.slot,
         spec=running.spec,
         phase=stands,
-        address=running.address,
-        drained=drained(watch, policy, now),
+        address=running.address if running.alive else "",
+        drained=drained(watch, running, policy, now),
         restarts=watch.restarts,
         detail="" if stands in (Phase.READY, Phase.HEALTHY) else running.detail or probe.detail,
     )

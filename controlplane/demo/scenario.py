@@ -17,8 +17,8 @@ import msgspec
 
 from controlplane.demo import report as reports
 from controlplane.demo.board import STEPS, Board
-from controlplane.demo.load import Status
 from controlplane.demo.lives import lives
+from controlplane.demo.load import Status
 from controlplane.demo.loading import LoadProcess
 from controlplane.demo.report import Leader, Migrations, Move, Report, Requests, Streams
 from controlplane.demo.site import Site, ended, until
@@ -50,11 +50,11 @@ async def play(site: Site, board: Board, options: Options) -> Report:
     async with AsyncExitStack() as stack:
         board.step = 1
         first = await _first_deploy(site, board)
-        stack.push_async_callback(ended, asyncio.create_task(_follow_fleet(site, board)))
-        stack.push_async_callback(ended, asyncio.create_task(_follow_events(site, board)))
         load = await stack.enter_async_context(
             LoadProcess(site.servers.traefik.url, options.rate, options.streams, site.folder)
         )
+        for following in (_follow_fleet(site, board, load), _follow_events(site, board)):
+            stack.push_async_callback(ended, asyncio.create_task(following))
         board.say(f"The load begins: {options.rate:g} requests/s, {options.streams} streams")
         await until(lambda: _all_stand(load, options), "The streams did not all begin.")
         try:
@@ -168,15 +168,16 @@ async def _enough(load: LoadProcess) -> bool:
     )
 
 
-async def _follow_fleet(site: Site, board: Board) -> None:
-    """Keep the board's picture of the fleet fresh, for ever."""
+async def _follow_fleet(site: Site, board: Board, load: LoadProcess | None = None) -> None:
+    """Keep the board's picture of fleet and load fresh, for ever."""
     while True:
+        board.load = load.latest if load else None
+        board.sample = site.sampler.samples[-1] if site.sampler.samples else None
         with suppress(ControlError):  # the picture is old for a moment; nothing depends on it
             board.hosts = tuple(await site.client.hosts(ENVIRONMENT))
             rollouts = await site.client.rollouts(ENVIRONMENT, limit=1)
             board.rollout = rollouts[0] if rollouts else None
             board.why = await site.client.why(rollouts[0].id) if rollouts else None
-        board.sample = site.sampler.samples[-1] if site.sampler.samples else None
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 

@@ -196,8 +196,8 @@ def main() -> None:
     postgres = start_postgres(folder / "postgres")
     redis = start_redis(folder / "redis")
     traefik = start_traefik(folder / "traefik", redis)
-    print(f"CAMP_DATABASE_URL={postgres.url()}")
-    print(f"CAMP_REDIS_URL={redis.url()}")
+    print(f"DATABASE_URL={postgres.url()}")
+    print(f"REDIS_URL={redis.url()}")
     print(f"Traefik: {traefik.url} (API {traefik.api_url}). Ctrl-C stops all three.", flush=True)
     with suppress(KeyboardInterrupt):
         signal.pause()

@@ -26,6 +26,8 @@ from controlplane.wire import RolloutView
 POLL_INTERVAL_S = 0.1
 API_DEADLINE_S = 20.0
 ROLLOUT_DEADLINE_S = 150.0
+# A machine under load may leave the operator waiting; requests under test have no patience.
+STEERING_PATIENCE_S = 45.0
 EVENTS_MAX = 1000
 OPERATOR = "demo"
 SOURCES = Path(__file__).resolve().parents[2]
@@ -112,13 +114,15 @@ async def opened(
         token = await stage.run_camp(("operator", "create", OPERATOR), environ, folder)
         url, bootstrap = await _bootstrap(stack, environ, folder)
         client = await stack.enter_async_context(ControlClient(url, token))
-        edge = await stack.enter_async_context(ControlClient(servers.traefik.url, token))
+        edge = await stack.enter_async_context(
+            ControlClient(servers.traefik.url, token, patience_s=STEERING_PATIENCE_S)
+        )
         path = stage.environment_file(folder, servers)
         steering = environ | {"CAMP_URL": url, "CAMP_TOKEN": token}
         await stage.run_camp(("env", "apply", str(path)), steering, folder)
         agents = {host: _agent(host, environ, folder) for host in HOSTS}
+        stack.push_async_callback(_all_stopped, list(agents.values()))
         for agent in agents.values():
-            stack.push_async_callback(agent.stop)
             await agent.start()
         say(f"Three agents run: {', '.join(HOSTS)}")
         for made in (await building).values():
@@ -180,6 +184,10 @@ def _sources() -> Path:
             "The demo builds its releases from camp's source tree; run it in a checkout."
         )
     return SOURCES
+
+
+async def _all_stopped(programs: list[Program]) -> None:
+    await asyncio.gather(*(program.stop() for program in programs))
 
 
 async def ended(task: asyncio.Task[Any]) -> None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.domain.fleet import Fleet, Goal, Host, Instance, Job, JobState, Phase, bounds
+from controlplane.domain.commands import Command, allowed
+from controlplane.domain.fleet import (
+    SERVING,
+    Fleet,
+    Goal,
+    Host,
+    Instance,
+    Job,
+    JobState,
+    Phase,
+    bounds,
+)
 from controlplane.domain.model import Blocker, Policy, Release, Rollout
 
 
@@ -25,11 +36,16 @@ class Failure:
 
 
 def blocker(wait: Wait, rollout: Rollout, now: float) -> Blocker:
-    """The wait as the rollout's blocker; `since` stays while the same thing is waited for."""
+    """The wait as the rollout's blocker; `since` stays while the same thing is waited for.
+
+    A command that the rollout would refuse in its present state is no next action.
+    """
     last = rollout.blocker
     if last is not None and (last.code, last.sentence) == (wait.code, wait.sentence):
         return last
-    return Blocker(wait.code, wait.sentence, now, wait.next_actions)
+    refused = set(Command) - set(allowed(rollout))
+    actions = tuple(a for a in wait.next_actions if a not in refused)
+    return Blocker(wait.code, wait.sentence, now, actions)
 
 
 def needed_images(rollout: Rollout) -> tuple[Release, ...]:
@@ -45,23 +61,28 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
         for image in host.image_errors:
             if image.permanent and image.digest == rollout.target.digest:
                 return Failure(f"{host.name} cannot use {rollout.target.version}: {image.error}")
-    return silence(fleet, rollout.policy) or edges(fleet) or _images(rollout, fleet)
+    return silence(fleet, rollout.policy) or edges(fleet) or images(rollout, fleet)
 
 
 def silence(fleet: Fleet, policy: Policy) -> Wait | None:
     """Silent hosts beyond what max_unavailable lets us do without."""
-    limits = bounds(policy, len(fleet.hosts))
     silent = [h for h in fleet.hosts if h.silent]
-    quarantined = [h for h in silent if h.silent_s > policy.host_silence_s]
-    lost = policy.instances_per_host * len(quarantined)
-    tolerated = len(quarantined) == len(silent) and limits.desired - lost >= limits.min_available
-    if not silent or tolerated:
+    if not silent:
         return None
-    host = max(silent, key=lambda h: h.silent_s)
+    limits = bounds(policy, len(fleet.hosts))
+    lost = policy.instances_per_host * len(silent)
+    quarantined = all(h.silent_s > policy.host_silence_s for h in silent)
+    if quarantined and limits.desired - lost >= limits.min_available:
+        return None
+    return _unheard(silent)
+
+
+def _unheard(silent: list[Host]) -> Wait:
+    names = ", ".join(h.name for h in silent)
     return Wait(
         "host_silent",
-        f"The agent of {host.name} has not reported; its instances keep serving.",
-        ("start the agent on that host", "abort"),
+        f"No report comes from the agent of {names}; its instances keep serving.",
+        ("start the agent there", "pause", "rollback", "abort"),
     )
 
 
@@ -78,16 +99,18 @@ def edges(fleet: Fleet) -> Wait | None:
     )
 
 
-def _images(rollout: Rollout, fleet: Fleet) -> Wait | None:
+def images(rollout: Rollout, fleet: Fleet) -> Wait | None:
+    """The bytes of both releases on every host that speaks: where we go, and the way back."""
+    needed = needed_images(rollout)
     for host in fleet.hosts:
-        for release in needed_images(rollout):
+        for release in needed:
             if release.digest not in host.images and not host.silent:
                 error = next((e.error for e in host.image_errors if e.digest == release.digest), "")
                 reason = f": {error}" if error else "."
                 return Wait(
                     "image_missing",
                     f"{host.name} is still fetching {release.version}{reason}",
-                    ("check that the image can be read from that host", "abort"),
+                    ("check that the image can be read from that host", "rollback", "abort"),
                 )
     return None
 
@@ -106,6 +129,10 @@ def migration(rollout: Rollout, fleet: Fleet) -> Job | Wait | Failure | None:
     last = tried[-1] if tried else None
     if last is not None and last.state is JobState.FAILED:
         return Failure(f"The migration failed on {last.host}: {last.detail or 'no output'}")
+    if last is not None and last.state is JobState.SUCCEEDED:
+        # One look sees the schema and the job together, so it will not come by waiting.
+        head = rollout.target.schema_head
+        return Failure(f"The migration ended on {last.host}, but the schema is not at {head}.")
     host = fleet.host(last.host) if last else None
     if last is None or host is None or host.silent_s > rollout.policy.host_silence_s:
         if not speaking:
@@ -120,15 +147,18 @@ def migration(rollout: Rollout, fleet: Fleet) -> Job | Wait | Failure | None:
 
 
 def readiness(rollout: Rollout, fleet: Fleet, now: float) -> Failure | None:
-    """An instance of the target that failed, or did not become healthy in time."""
-    policy = rollout.policy
+    """An instance of the target that failed, or did not become ready in time.
+
+    Who is ready by then may still have to stay so: its agent may have been away meanwhile.
+    """
+    spec = rollout.target.spec
+    patience_s = rollout.policy.start_deadline_s + rollout.policy.min_healthy_s
     for instance in fleet.instances:
-        if instance.spec != rollout.target.spec or instance.goal is not Goal.RUN or instance.silent:
+        phase = instance.phase
+        if phase in SERVING or instance.goal is not Goal.RUN or instance.silent:
             continue
-        if instance.phase is Phase.FAILED:
-            return Failure(_failed(instance, rollout.target))
-        overdue = now - instance.since > policy.start_deadline_s + policy.min_healthy_s
-        if overdue and not instance.admitted_once and instance.phase is not Phase.HEALTHY:
+        overdue = not instance.admitted_once and now - instance.since > patience_s
+        if (overdue or phase is Phase.FAILED) and instance.spec == spec:
             return Failure(_failed(instance, rollout.target))
     return None
 
@@ -140,8 +170,14 @@ def _failed(instance: Instance, release: Release) -> str:
 
 def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
     """Why nothing can be done at this moment while instances are being replaced."""
+    if waits := edges(fleet):
+        return waits
     moving = next((w for i in fleet.instances if not i.silent and (w := _moving(i, release))), None)
-    return edges(fleet) or moving or silence(fleet, policy) or _capacity(fleet, policy)
+    if moving is not None:
+        return moving
+    # A quarantined host may be done without, but the release is not on every slot without it.
+    silent = [h for h in fleet.hosts if h.silent]
+    return _unheard(silent) if silent else _capacity(fleet, policy)
 
 
 def _moving(instance: Instance, release: Release) -> Wait | None:
@@ -162,10 +198,10 @@ def _moving(instance: Instance, release: Release) -> Wait | None:
 def _capacity(fleet: Fleet, policy: Policy) -> Wait:
     """Nothing moves although nothing is under way: too few instances are available to go on."""
     limits = bounds(policy, len(fleet.hosts))
-    quarantined = [h.name for h in fleet.hosts if h.silent]
-    who = f"; {', '.join(quarantined)} silent" if quarantined else ""
+    down = [i.name for i in fleet.instances if i.member and not i.available]
+    who = f"; {', '.join(down)} not ready" if down else ""
     return Wait(
         "capacity",
         f"{fleet.available} instances are available, {limits.min_available} must remain{who}.",
-        ("repair the instances that are down", "pause", "abort"),
+        ("repair the instances that are not ready", "pause", "rollback", "abort"),
     )

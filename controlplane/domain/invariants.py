@@ -28,15 +28,19 @@ from controlplane.domain.strategies.rolling import converged
 def i1_capacity(rollout: Rollout, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
     """Admitted and ready instances never fall below min_available by our own action."""
     leaving = sum(i.available for i in _withdrawn(fleet, actions))
+    if not leaving:
+        return True
     limits = bounds(rollout.policy, len(fleet.hosts))
-    return not leaving or (fleet.confirmed and fleet.available - leaving >= limits.min_available)
+    return fleet.confirmed and fleet.available - leaving >= limits.min_available
 
 
 def i2_surge(rollout: Rollout, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
     """Instances never exceed desired + surge."""
     starts = sum(isinstance(a, StartInstance) for a in actions)
+    if not starts:
+        return True
     limits = bounds(rollout.policy, len(fleet.hosts))
-    return not starts or len(fleet.instances) + starts <= limits.max_total
+    return len(fleet.instances) + starts <= limits.max_total
 
 
 def i3_drained_before_stop(fleet: Fleet, actions: tuple[Action, ...]) -> bool:
@@ -96,18 +100,25 @@ def i10_no_pointless_rollback(rollout: Rollout, plan: Plan) -> bool:
 
 def i11_silence_is_not_absence(fleet: Fleet, actions: tuple[Action, ...]) -> bool:
     """Losing an agent takes no instance out of service."""
-    silent = {h.name for h in fleet.hosts if h.silent}
-    return not any(m.host in silent for m in _members(actions, WithdrawInstances))
+    leaving = {m.host for m in _members(actions, WithdrawInstances)}
+    return not any(h.silent and h.name in leaving for h in fleet.hosts)
 
 
 def i13_way_back_is_kept(rollout: Rollout, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
-    """The images of both releases are on every host that speaks before the first stop."""
+    """The images of both releases are on every host that speaks before the first stop.
+
+    On the way back itself only the source matters, and what lacks it there starts nothing.
+    """
     stops = any(i.admitted_once for _, i in _on(fleet, actions, StopInstance))
-    return not stops or all(
-        r.digest in h.images and r.digest in h.wanted_images
-        for h in fleet.hosts
-        if not h.silent
-        for r in needed_images(rollout)
+    return (
+        rollout.state is State.ROLLING_BACK
+        or not stops
+        or all(
+            r.digest in h.images and r.digest in h.wanted_images
+            for h in fleet.hosts
+            if not h.silent
+            for r in needed_images(rollout)
+        )
     )
 
 

@@ -178,15 +178,20 @@ def deadline_s(policy: Policy, state: State) -> float:
         case State.MIGRATING:
             return policy.migration_deadline_s
         case State.PROGRESSING:
-            return policy.progress_deadline_s
+            return _progress_s(policy)
         case State.VERIFYING:
-            return policy.bake_s + policy.progress_deadline_s
+            return policy.bake_s + _progress_s(policy)
         case State.PAUSED:
             return policy.paused_deadline_s
         case State.ROLLING_BACK:
-            return policy.rollback_deadline_s
+            return max(policy.rollback_deadline_s, _progress_s(policy))
         case _:
             return 0.0
+
+
+def _progress_s(policy: Policy) -> float:
+    """Streams may rightly take their whole drain deadline before the next thing can move."""
+    return max(policy.progress_deadline_s, policy.drain_deadline_s + 2 * policy.stop_grace_s)
 
 
 def enter(rollout: Rollout, state: State, now: float, cause: str = "") -> Rollout:

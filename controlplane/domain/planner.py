@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from controlplane.domain import gates
 from controlplane.domain.actions import Action, DropImage, KeepImage, Plan, PullImage, RunMigration
-from controlplane.domain.fleet import Fleet, Job
+from controlplane.domain.fleet import Fleet, Goal, Job
 from controlplane.domain.gates import Failure, Wait
 from controlplane.domain.model import Kind, OnFailure, Policy, Release, Rollout, State
-from controlplane.domain.strategies.rolling import converge, converged, keepers, readmit, tend
+from controlplane.domain.strategies.rolling import (
+    converge,
+    converged,
+    holds,
+    per_host_of,
+    readmit,
+    tend,
+)
+
+BAKING = "baking"
 
 
 def plan(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
@@ -93,13 +102,18 @@ def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Pl
     failure = gates.readiness(rollout, fleet, now)
     if failure is not None:
         return _give_up(rollout, failure.sentence)
-    if not converged(rollout.target, fleet, policy):
-        return _moving(rollout, fleet, policy, now)
-    until = rollout.state_since + policy.bake_s
-    if now >= until:
-        return Plan(_drop(rollout, fleet), State.SUCCEEDED, "The release held on every slot.")
-    wait = Wait("baking", f"The release must hold for {policy.bake_s:g} s.", ("wait", "rollback"))
-    return _waiting(rollout, wait, now, wake_at=until)
+    wait = Wait(BAKING, f"The release must hold for {policy.bake_s:g} s.", ("wait", "rollback"))
+    until = gates.blocker(wait, rollout, now).since + policy.bake_s
+    if converged(rollout.target, fleet, policy):
+        if now >= until:
+            return Plan(_drop(rollout, fleet), State.SUCCEEDED, "The release held on every slot.")
+        return _waiting(rollout, wait, now, wake_at=until)
+    step = _moving(rollout, fleet, policy, now)
+    if step.actions or now >= until or not holds(rollout.target, fleet):
+        return step
+    # An edge or an agent that fails to answer once says nothing against the release: the bake
+    # goes on. An instance that is not healthy begins it anew, by taking the blocker's place.
+    return _waiting(rollout, wait, now, wake_at=until, progress=step.progress)
 
 
 def _paused(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
@@ -119,6 +133,9 @@ def _rolling_back(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) ->
 def _moving(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
     """One step of replacing instances, or what it waits for."""
     release = rollout.destination
+    if rollout.state is not State.ROLLING_BACK and (missing := gates.images(rollout, fleet)):
+        # A host that was away during preflight is back: nothing is stopped before it has both.
+        return _waiting(rollout, missing, now, actions=settle(fleet))
     actions = converge(release, fleet, policy)
     done = progress(release, fleet, policy)
     if actions:
@@ -129,10 +146,13 @@ def _moving(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
 
 def progress(release: Release, fleet: Fleet, policy: Policy) -> int:
     """A count that grows while the fleet nears the release: slots held, and old ones gone."""
-    kept = keepers(release.spec, fleet.instances, policy.instances_per_host)
-    others = sum(i.spec != release.spec for i in fleet.instances)
-    desired = policy.instances_per_host * len(fleet.hosts)
-    return sum(i.available for i in kept) + len(kept) + max(0, desired - others)
+    spec, per_host = release.spec, policy.instances_per_host
+    ours = [i for i in fleet.instances if i.spec == spec]
+    kept = [i for i in ours if i.goal is Goal.RUN]
+    others = len(fleet.instances) - len(ours)
+    held = sum(min(n, per_host) for n in per_host_of(kept).values())
+    serving = sum(min(n, per_host) for n in per_host_of(i for i in kept if i.available).values())
+    return serving + held + max(0, per_host * len(fleet.hosts) - others)
 
 
 def _waiting(

@@ -74,9 +74,9 @@ def advance(rollout: Rollout, plan: Plan, now: float) -> Rollout:
         return enter(rollout, plan.state, now, plan.cause)
     if plan.progress > rollout.progress:
         deadline = now + deadline_s(rollout.policy, rollout.state)
-        rollout = replace(rollout, progress=plan.progress, deadline_at=deadline)
+        return replace(rollout, progress=plan.progress, deadline_at=deadline, blocker=plan.blocker)
     if plan.blocker != rollout.blocker:
-        rollout = replace(rollout, blocker=plan.blocker)
+        return replace(rollout, blocker=plan.blocker)
     return rollout
 
 
@@ -98,15 +98,16 @@ def _news(before: Rollout, after: Rollout, plan: Plan) -> list[tuple[str, str]]:
 
 
 def _draft(seen: Snapshot, fleet: Fleet, actions: tuple[Action, ...]) -> _Draft:
-    goals = {(g.host, g.slot): g for g in seen.slots}
-    for instance in fleet.instances:
+    draft = _Draft(seen, {(g.host, g.slot): g for g in seen.slots} if actions else {})
+    for instance in fleet.instances if actions else ():
         # What runs without a goal gets one before it is sent away, so that its host obeys.
         if instance.goal is None:
             release = Release(instance.spec.version, instance.spec.digest, "", "", "", "", "")
             release = replace(release, config_hash=instance.spec.config_hash)
             key = (instance.host, instance.slot)
-            goals[key] = SlotGoal(instance.host, instance.slot, release, Goal.DRAIN, seen.now, True)
-    draft = _Draft(seen, goals)
+            draft.goals[key] = SlotGoal(
+                instance.host, instance.slot, release, Goal.DRAIN, seen.now, True
+            )
     for action in actions:
         _apply(draft, action)
     return draft

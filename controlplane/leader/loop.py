@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.domain.actions import Plan
-from controlplane.domain.errors import BrokenInvariant, Fenced, Stale, Unavailable
+from controlplane.domain.errors import BrokenInvariant, Fenced, Stale
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.invariants import broken
 from controlplane.domain.look import look
@@ -20,8 +20,9 @@ from controlplane.ports.store import Store
 
 FOLLOW_S = 0.5
 LOOK_S = 1.0
-# While an edge is followed, or right after something was written.
+# While an edge is followed; one that has not come along after so many looks is down or stuck.
 SOON_S = 0.05
+SOON_LOOKS = 40
 AT_ONCE_S = 0.0
 
 
@@ -33,6 +34,7 @@ class Leader:
     store: Store
     routing: Routing
     bus: Bus
+    followed: int = 0
 
     async def tick(self) -> float:
         """One look and at most one step. Returns the seconds until the next look.
@@ -62,7 +64,8 @@ class Leader:
             await self._record(seen, fleet, decided, step)
             if step.moves:
                 return AT_ONCE_S
-        if not fleet.confirmed:
+        self.followed = 0 if fleet.confirmed else self.followed + 1
+        if 0 < self.followed <= SOON_LOOKS:
             return SOON_S
         wake = decided.wake_at - seen.now if decided.wake_at is not None else LOOK_S
         return max(SOON_S, min(wake, LOOK_S))
@@ -95,11 +98,3 @@ def decide(seen: Snapshot, fleet: Fleet) -> Plan:
     if seen.rollout is not None:
         return plan(seen.rollout, fleet, seen.rollout.policy, seen.now)
     return Plan(settle(fleet), State.SUCCEEDED, "No rollout is active.")
-
-
-async def lead(leader: Leader) -> float:
-    """One tick that survives what passes by itself. Returns the seconds until the next look."""
-    try:
-        return await leader.tick()
-    except Unavailable:
-        return LOOK_S

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class World:
     """Virtual time in seconds; `point` is awaited by every fake before and after an effect.
@@ -18,3 +20,15 @@ class World:
 
     def monotonic(self) -> float:
         return self.now
+
+
+class StrikingWorld(World):
+    """A world in which something happens at a named point: `strikes["store.commit"]`."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        super().__init__(now)
+        self.strikes: dict[str, Callable[[], None]] = {}
+
+    async def point(self, name: str) -> None:
+        if strike := self.strikes.get(name):
+            strike()

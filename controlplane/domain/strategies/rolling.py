@@ -6,8 +6,9 @@ edge confirmed → drained → stopped → its slot freed.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from operator import attrgetter
 
 from controlplane.domain.actions import (
     Action,
@@ -23,7 +24,6 @@ from controlplane.domain.fleet import (
     Bounds,
     Fleet,
     Goal,
-    Host,
     Instance,
     Member,
     Phase,
@@ -34,49 +34,55 @@ from controlplane.domain.model import Policy, Release, Spec
 
 def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
     """The next steps that bring the fleet to `release`; none while something must be awaited."""
-    limits = bounds(policy, len(fleet.hosts))
     wanted = keepers(release.spec, fleet.instances, policy.instances_per_host)
-    unwanted = [i for i in fleet.instances if i not in wanted and not i.silent]
+    stay = {(i.host, i.slot) for i in wanted}
+    unwanted = [i for i in fleet.instances if (i.host, i.slot) not in stay and not i.silent]
     actions: list[Action] = [*tend(fleet), *_leave(unwanted, fleet)]
     if not fleet.confirmed:
         return tuple(actions)
     admitted = [i for i in wanted if admissible(i)]
     if admitted:
         actions.append(AdmitInstances(tuple(sorted(map(_member, admitted)))))
-    budget = limits.batch - changing(fleet.instances, wanted)
-    withdrawn = _withdrawals(unwanted, fleet, limits, budget)
+    limits = bounds(policy, len(fleet.hosts))
+    budget = limits.batch - changing(wanted, unwanted)
+    withdrawn = _withdrawals(wanted, unwanted, fleet, limits, budget)
     if withdrawn:
         actions.append(WithdrawInstances(tuple(sorted(i.member for i in withdrawn if i.member))))
     room = min(budget - len(withdrawn), limits.max_total - len(fleet.instances))
-    actions.extend(_starts(release, fleet, wanted, policy.instances_per_host, room))
+    if room > 0:
+        actions.extend(_starts(release, fleet, wanted, policy.instances_per_host, room))
     return tuple(actions)
 
 
 def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
     """Every slot of every host runs this release, admitted and healthy, and nothing else runs."""
-    per_host = Counter(
-        i.host
-        for i in fleet.instances
-        if i.spec == release.spec and i.available and i.phase is Phase.HEALTHY
-    )
+    desired = policy.instances_per_host * len(fleet.hosts)
     return (
         fleet.confirmed
-        and len(fleet.instances) == policy.instances_per_host * len(fleet.hosts)
-        and len(fleet.table.members) == len(fleet.instances)
-        and all(per_host[h.name] == policy.instances_per_host for h in fleet.hosts)
+        and len(fleet.instances) == len(fleet.table.members) == desired
+        and holds(release, fleet)
+        and not any(i.silent for i in fleet.instances)
+        and all(n == policy.instances_per_host for n in per_host_of(fleet.instances).values())
+    )
+
+
+def holds(release: Release, fleet: Fleet) -> bool:
+    """Whoever can be heard runs this release, admitted and healthy."""
+    spec = release.spec
+    return all(
+        i.silent or (i.phase is Phase.HEALTHY and i.available and i.spec == spec)
+        for i in fleet.instances
     )
 
 
 def tend(fleet: Fleet) -> tuple[Action, ...]:
     """Take addresses out behind which no process listens any more. Silence is not absence."""
-    lost = [i.member for i in fleet.instances if i.member and _gone(i, fleet)]
-    known = {(i.host, i.slot) for i in fleet.instances}
-    silent = {h.name for h in fleet.hosts if h.silent}
-    lost += [
-        m
-        for m in fleet.table.members
-        if (m.host, m.slot) not in known and m.host not in silent and fleet.host(m.host)
-    ]
+    admitted = [i for i in fleet.instances if i.member]
+    lost = [i.member for i in admitted if i.member and _gone(i, fleet)]
+    if len(admitted) < len(fleet.table.members):
+        known = {i.member for i in admitted}
+        heard = {h.name for h in fleet.hosts if not h.silent}
+        lost += [m for m in fleet.table.members if m not in known and m.host in heard]
     return (WithdrawInstances(tuple(sorted(lost))),) if lost else ()
 
 
@@ -88,15 +94,11 @@ def readmit(fleet: Fleet) -> tuple[Action, ...]:
 
 def keepers(spec: Spec, instances: Iterable[Instance], per_host: int) -> list[Instance]:
     """The instances that stay: of this spec, meant to run, the best `per_host` of each host."""
-    fitting = [i for i in instances if i.spec == spec and i.goal is Goal.RUN]
+    fitting = [i for i in instances if i.goal is Goal.RUN and i.spec == spec]
+    if not any(n > per_host for n in per_host_of(fitting).values()):
+        return fitting
     fitting.sort(key=lambda i: (i.host, not i.available, i.slot))
-    taken: Counter[str] = Counter()
-    kept = []
-    for instance in fitting:
-        taken[instance.host] += 1
-        if taken[instance.host] <= per_host:
-            kept.append(instance)
-    return kept
+    return [i for _, own in groupby(fitting, attrgetter("host")) for i in islice(own, per_host)]
 
 
 def admissible(instance: Instance) -> bool:
@@ -109,16 +111,14 @@ def admissible(instance: Instance) -> bool:
     )
 
 
-def changing(instances: Iterable[Instance], wanted: list[Instance]) -> int:
+def changing(wanted: list[Instance], unwanted: list[Instance]) -> int:
     """How many instances are between two states by our own doing: coming up, or on their way out.
 
     A silent host is not our doing; it counts against availability instead.
     """
-    return sum(
-        not i.available if i in wanted else i.goal is not Goal.RUN or i.member is None
-        for i in instances
-        if not i.silent
-    )
+    coming = sum(not i.available and not i.silent for i in wanted)
+    leaving = sum((i.goal is not Goal.RUN or i.member is None) and not i.silent for i in unwanted)
+    return coming + leaving
 
 
 def spare(fleet: Fleet, limits: Bounds) -> int:
@@ -130,7 +130,11 @@ def spare(fleet: Fleet, limits: Bounds) -> int:
 
 
 def panic(fleet: Fleet) -> bool:
-    """More than half of what is admitted is not ready: the cause is elsewhere, touch nothing."""
+    """More than half of what is admitted is not ready: the cause may well be elsewhere.
+
+    Then nothing is touched, until an instance of the release proves by its readiness that the
+    release makes the difference.
+    """
     admitted = [i for i in fleet.instances if i.member]
     return 2 * sum(not i.available for i in admitted) > len(admitted)
 
@@ -140,11 +144,12 @@ def _member(instance: Instance) -> Member:
 
 
 def _gone(instance: Instance, fleet: Fleet) -> bool:
-    if instance.silent:
+    """Nothing listens at the address in the table: no process, or one that listens elsewhere."""
+    if instance.silent or instance.member is None:
         return False
     if instance.phase is None:
         return _settled(instance, fleet)
-    return instance.phase in NOT_SERVING
+    return instance.phase in NOT_SERVING or instance.address != instance.member.address
 
 
 def _settled(instance: Instance, fleet: Fleet) -> bool:
@@ -177,16 +182,19 @@ def _may_stop(instance: Instance, gone: bool) -> bool:
 
 
 def _withdrawals(
-    unwanted: list[Instance], fleet: Fleet, limits: Bounds, budget: int
+    wanted: list[Instance], unwanted: list[Instance], fleet: Fleet, limits: Bounds, budget: int
 ) -> list[Instance]:
     """Old instances that may leave the table now, those of the fullest host first."""
-    crowd = Counter(i.host for i in fleet.instances)
-    candidates = sorted(
-        (i for i in unwanted if i.member and not _gone(i, fleet)),
-        key=lambda i: (i.available, -crowd[i.host], i.host, i.slot),
-    )
+    candidates = [i for i in unwanted if i.member and not _gone(i, fleet)]
+    if budget < 1 or not candidates:
+        return []
+    crowd = per_host_of(fleet.instances)
+    candidates.sort(key=lambda i: (i.available, -crowd[i.host], i.host, i.slot))
     left = spare(fleet, limits)
-    frozen = panic(fleet)
+    frozen = panic(fleet) and not any(i.available for i in wanted)
+    if frozen and not wanted and limits.max_total <= len(fleet.instances):
+        # There is no room beside them: give one up, and what takes its place shows the cause.
+        frozen, budget = False, 1
     leaving: list[Instance] = []
     for instance in candidates:
         if len(leaving) >= budget:
@@ -204,22 +212,32 @@ def _withdrawals(
 def _starts(
     release: Release, fleet: Fleet, wanted: list[Instance], per_host: int, room: int
 ) -> Iterator[Action]:
-    have = Counter(i.host for i in wanted)
+    have = {h.name: 0 for h in fleet.hosts if not h.silent and release.digest in h.images}
+    for instance in wanted:
+        if instance.host in have:
+            have[instance.host] += 1
     used = {(i.host, i.slot) for i in fleet.instances}
-    ready = [h for h in fleet.hosts if not h.silent and release.digest in h.images]
-    while room > 0 and ready:
-        host = min(ready, key=lambda h: (have[h.name], h.name))
-        if have[host.name] >= per_host:
+    while room > 0 and have:
+        host = min(have, key=lambda name: (have[name], name))
+        if have[host] >= per_host:
             return
         slot = _free_slot(host, used)
-        have[host.name] += 1
-        used.add((host.name, slot))
+        have[host] += 1
+        used.add((host, slot))
         room -= 1
-        yield StartInstance(host.name, slot, release)
+        yield StartInstance(host, slot, release)
 
 
-def _free_slot(host: Host, used: set[tuple[str, int]]) -> int:
+def _free_slot(host: str, used: set[tuple[str, int]]) -> int:
     slot = 1
-    while (host.name, slot) in used:
+    while (host, slot) in used:
         slot += 1
     return slot
+
+
+def per_host_of(instances: Iterable[Instance]) -> dict[str, int]:
+    """How many of these instances each host has."""
+    counts: dict[str, int] = {}
+    for instance in instances:
+        counts[instance.host] = counts.get(instance.host, 0) + 1
+    return counts

@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 
 from controlplane.domain.actions import (
+    AdmitInstances,
     DropImage,
     KeepImage,
     PullImage,
     RunMigration,
+    StopInstance,
     WithdrawInstances,
 )
 from controlplane.domain.fleet import ImageReport, Job, JobState, Phase
 from controlplane.domain.model import Kind, OnFailure, Policy, State
-from controlplane.domain.planner import plan, settle
+from controlplane.domain.planner import plan, progress, settle
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
 
 
@@ -144,9 +146,31 @@ def test_success_needs_the_bake_time_to_pass_on_every_slot() -> None:
     done = fleet(*full(NEW))
     baking = rollout(State.VERIFYING, policy=Policy(bake_s=5.0))
     assert plan(rollout(), done, baking.policy, 1.0).state is State.VERIFYING
-    early = plan(baking, done, baking.policy, 4.0)
-    assert (early.state, early.wake_at) == (State.VERIFYING, 5.0)
-    assert plan(baking, done, baking.policy, 5.0).state is State.SUCCEEDED
+    begun = plan(baking, done, baking.policy, 1.0)
+    baking = replace(baking, blocker=begun.blocker)
+    early = plan(baking, done, baking.policy, 5.0)
+    assert (early.state, early.wake_at) == (State.VERIFYING, 6.0)
+    assert plan(baking, done, baking.policy, 6.0).state is State.SUCCEEDED
+
+
+def test_bake_begins_anew_when_an_instance_was_not_healthy() -> None:
+    baking = rollout(State.VERIFYING, policy=Policy(bake_s=5.0))
+    begun = plan(baking, fleet(*full(NEW)), baking.policy, 0.0)
+    flapped = fleet(*full(NEW)[1:], instance("host-a/1", NEW, phase=Phase.UNREADY))
+    baking = replace(baking, blocker=begun.blocker)
+    baking = replace(baking, blocker=plan(baking, flapped, baking.policy, 4.0).blocker)
+    again = plan(baking, fleet(*full(NEW)), baking.policy, 6.0)
+    assert (again.state, again.wake_at) == (State.VERIFYING, 11.0)
+
+
+def test_edge_that_fails_to_answer_once_does_not_begin_the_bake_anew() -> None:
+    baking = rollout(State.VERIFYING, policy=Policy(bake_s=5.0))
+    begun = plan(baking, fleet(*full(NEW)), baking.policy, 0.0)
+    baking = replace(baking, blocker=begun.blocker)
+    muted = plan(baking, fleet(*full(NEW), unconfirmed=UNCONFIRMED), baking.policy, 4.0)
+    assert muted.blocker == begun.blocker
+    unproven = plan(baking, fleet(*full(NEW), unconfirmed=UNCONFIRMED), baking.policy, 5.0)
+    assert unproven.state is State.VERIFYING
 
 
 def test_bytes_that_nobody_needs_are_let_go_at_the_end() -> None:
@@ -206,3 +230,33 @@ def test_too_few_instances_are_named_as_the_blocker() -> None:
     assert step.blocker is not None
     assert step.blocker.code == "host_silent"
     assert "host-c" in step.blocker.sentence
+
+
+def test_paused_rollout_readmits_an_instance_that_came_back() -> None:
+    back = replace(instance("host-a/1"), address="host-a:7001")
+    step = plan(rollout(State.PAUSED), fleet(back, *full()[1:]), Policy(), 1.0)
+    assert isinstance(step.actions[-1], AdmitInstances)
+    assert step.actions[-1].members[0].address == "host-a:7001"
+
+
+def test_host_that_returns_without_the_way_back_holds_up_the_rollout() -> None:
+    look = fleet(*full(), instance("host-a/3", NEW))
+    bare = replace(look.hosts[2], images=frozenset({NEW.digest}))
+    step = plan(rollout(), replace(look, hosts=(*look.hosts[:2], bare)), Policy(), 1.0)
+    assert step.actions == ()
+    assert step.blocker is not None
+    assert step.blocker.code == "image_missing"
+
+
+def test_way_back_does_not_wait_for_bytes_of_what_failed() -> None:
+    look = fleet(*full(), starting("host-a/3"))
+    bare = tuple(replace(h, images=frozenset({OLD.digest})) for h in look.hosts)
+    step = plan(rollout(State.ROLLING_BACK), replace(look, hosts=bare), Policy(), 1.0)
+    assert step.actions == (StopInstance("host-a", 3),)
+
+
+def test_progress_counts_what_is_kept_what_serves_and_what_is_gone() -> None:
+    assert progress(NEW, fleet(*full()), Policy()) == 0
+    assert progress(NEW, fleet(*full(), starting("host-a/3")), Policy()) == 1
+    assert progress(NEW, fleet(*full(), instance("host-a/3", NEW)), Policy()) == 2
+    assert progress(NEW, fleet(*full(NEW)), Policy()) == 18

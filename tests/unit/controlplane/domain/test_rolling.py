@@ -166,3 +166,48 @@ def test_converged_needs_every_slot_admitted_healthy_and_nothing_else() -> None:
     assert not converged(NEW, fleet(*full(NEW), unconfirmed=UNCONFIRMED), ONE_MORE)
     almost = [*full(NEW)[1:], instance("host-a/1", NEW, phase=Phase.READY)]
     assert not converged(NEW, fleet(*almost), ONE_MORE)
+
+
+def test_address_that_a_restarted_instance_has_left_is_withdrawn() -> None:
+    moved = replace(instance("host-a/1", phase=Phase.READY), address="host-a:7001")
+    assert tend(fleet(moved, *full()[1:])) == (WithdrawInstances((moved.member,)),)  # type: ignore[arg-type]  # it has one
+
+
+def test_instance_that_died_too_often_leaves_the_table() -> None:
+    dead = replace(instance("host-a/1", phase=Phase.FAILED), address="")
+    assert isinstance(tend(fleet(dead, *full()[1:]))[0], WithdrawInstances)
+
+
+def test_release_that_broke_everywhere_is_replaced_once_another_one_shows_to_work() -> None:
+    broken = [instance(f"host-{c}/{n}", NEW, phase=Phase.FAILED) for c in "abc" for n in (1, 2)]
+    assert converge(OLD, fleet(*broken), ONE_MORE) == (StartInstance("host-a", 3, OLD),)
+    actions = converge(OLD, fleet(*broken, instance("host-a/3", OLD)), ONE_MORE)
+    assert any(isinstance(a, WithdrawInstances) for a in actions)
+
+
+def test_without_room_one_broken_instance_makes_room_for_the_proof() -> None:
+    broken = [instance(f"host-{c}/{n}", NEW, phase=Phase.FAILED) for c in "abc" for n in (1, 2)]
+    (withdraw,) = converge(OLD, fleet(*broken), ONE_LESS)
+    assert isinstance(withdraw, WithdrawInstances)
+    assert len(withdraw.members) == 1
+
+
+def test_silent_instance_does_not_count_as_converged() -> None:
+    silent = [replace(i, silent=i.host == "host-c") for i in full(NEW)]
+    assert not converged(NEW, fleet(*silent), ONE_MORE)
+
+
+def test_excess_instances_retire_when_fewer_are_wanted_on_each_host() -> None:
+    fewer = replace(ONE_MORE, instances_per_host=1)
+    (withdraw,) = converge(OLD, fleet(*full()), fewer)
+    assert isinstance(withdraw, WithdrawInstances)
+    assert [(m.host, m.slot) for m in withdraw.members] == [
+        ("host-a", 2),
+        ("host-b", 2),
+        ("host-c", 2),
+    ]
+
+
+def test_added_host_is_filled_with_the_same_release() -> None:
+    starts = converge(OLD, fleet(*full(hosts="ab"), hosts="abc"), ONE_MORE)
+    assert starts == (StartInstance("host-c", 1, OLD), StartInstance("host-c", 2, OLD))

@@ -1,0 +1,248 @@
+"""The agent over fakes: it carries out goals, measures, and reports what changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from controlplane.agent.loop import BUSY_S, CALM_S, Agent
+from controlplane.domain.errors import Fenced, NotFound, StoreUnavailable
+from controlplane.domain.fleet import Goal, Job, JobState, Phase, SlotGoal, SlotReport
+from controlplane.domain.model import Environment, Policy, Release
+from tests.build import NEW, OLD, rollout
+from tests.fakes.bus import FakeBus
+from tests.fakes.health import FakeHealth
+from tests.fakes.memory import FakeMemory
+from tests.fakes.redis import FakeRedis
+from tests.fakes.runtime import Behaviour, FakeMachine, FakeRuntime
+from tests.fakes.store import FakeStore
+from tests.fakes.world import StrikingWorld
+
+POLICY = Policy(
+    min_healthy_s=0.5, start_deadline_s=5.0, drain_deadline_s=3.0, stop_grace_s=1.0, max_restarts=2
+)
+
+
+@dataclass
+class Ground:
+    """One host on virtual time, with a store that it can be told through."""
+
+    world: StrikingWorld = field(default_factory=StrikingWorld)
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.redis = FakeRedis(self.world)
+        self.store = FakeStore(self.world, Environment("test", ("host-a",), ("http://e",), POLICY))
+        self.store.issued = 1
+        self.machine = FakeMachine(self.world, "host-a", self.behaviours)
+        self.machine.preload(OLD)
+        self.memory = FakeMemory()
+        self.agent = self.born()
+
+    def born(self) -> Agent:
+        runtime, health = (
+            FakeRuntime(self.machine),
+            FakeHealth(self.world, {"host-a": self.machine}),
+        )
+        bus = FakeBus(self.redis)
+        return Agent("host-a", self.store, runtime, health, self.memory, bus, self.world)
+
+    def want(self, goal: Goal, release: Release = OLD) -> None:
+        self.store.slots["host-a", 1] = SlotGoal("host-a", 1, release, goal, self.world.now)
+        self.touched()
+
+    def hold(self, *images: Release) -> None:
+        row = self.store.hosts["host-a"]
+        self.store.hosts["host-a"] = replace(row, images=images)
+        self.touched()
+
+    def touched(self) -> None:
+        self.store._goals = None
+        self.store._desired.clear()
+
+    async def ticks(self, seconds: float) -> None:
+        """Let time pass in the steps that the agent asks for."""
+        end = self.world.now + seconds
+        while self.world.now < end:
+            self.world.now += await self.agent.tick()
+
+    def told(self) -> SlotReport:
+        report = self.store.hosts["host-a"].report
+        assert report is not None
+        return report.slots[0]
+
+
+@pytest.fixture
+def ground() -> Ground:
+    return Ground(behaviours={OLD.digest: Behaviour(start_s=0.3, streams_s=1.0)})
+
+
+async def test_missing_instance_is_started_and_becomes_healthy(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    assert await ground.agent.tick() == BUSY_S
+    assert ground.machine.starts == 1
+    await ground.ticks(1.5)
+    assert ground.told().phase is Phase.HEALTHY
+    assert await ground.agent.tick() == CALM_S
+
+
+async def test_running_instance_is_adopted_without_calling_it_new(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.machine.outages.append((0.0, 100.0))
+    ground.agent = ground.born()
+    await ground.agent.tick()
+    assert ground.told().phase is Phase.UNREADY
+    assert ground.machine.starts == 1
+
+
+async def test_own_start_is_not_adopted_although_its_report_was_lost(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    ground.world.strikes["store.report"] = lambda: setattr(ground.store, "down", True)
+    with pytest.raises(StoreUnavailable):
+        await ground.agent.tick()
+    ground.world.strikes.clear()
+    ground.store.down = False
+    await ground.agent.tick()
+    assert ground.told().phase is Phase.STARTING
+
+
+async def test_dead_instance_is_restarted_ever_more_slowly_and_then_failed(ground: Ground) -> None:
+    ground.behaviours[OLD.digest] = Behaviour(start_s=0.1, crash_after_s=0.05)
+    ground.want(Goal.RUN)
+    await ground.ticks(0.5)
+    assert ground.told().phase is Phase.EXITED
+    await ground.ticks(4.0)
+    assert ground.told().phase is Phase.FAILED
+    assert 3 <= ground.machine.starts <= 6
+
+
+async def test_instance_is_drained_once_and_reported_when_its_streams_ended(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    await ground.ticks(0.9)
+    assert not ground.told().drained
+    await ground.ticks(0.6)
+    assert ground.told().drained
+    assert ground.machine.slots[1].draining
+
+
+async def test_lost_drain_request_is_repeated(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    await ground.agent.tick()
+    ground.machine.slots[1].draining = False
+    await ground.agent.tick()
+    assert ground.machine.slots[1].draining
+
+
+async def test_silent_instance_is_drained_only_at_the_deadline(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    ground.agent.health = FakeHealth(ground.world, {})
+    await ground.ticks(2.8)
+    assert not ground.told().drained
+    await ground.ticks(0.4)
+    assert ground.told().drained
+
+
+async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.STOP)
+    await ground.ticks(0.5)
+    report = ground.store.hosts["host-a"].report
+    assert report is not None
+    assert report.slots == ()
+    assert ground.machine.alive() == ()
+
+
+async def test_what_runs_without_a_goal_is_left_alone_and_reported(ground: Ground) -> None:
+    ground.machine.begin(1, OLD)
+    await ground.ticks(1.0)
+    assert ground.told().spec == OLD.spec
+    assert len(ground.machine.alive()) == 1
+
+
+async def test_wanted_bytes_are_fetched_and_others_pruned(ground: Ground) -> None:
+    ground.hold(NEW)
+    await ground.agent.tick()
+    ground.world.now += 1.0
+    await ground.agent.tick()
+    report = ground.store.hosts["host-a"].report
+    assert report is not None
+    assert [i.digest for i in report.images] == [NEW.digest]
+
+
+async def test_prune_keeps_the_bytes_of_what_runs(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    ground.hold(NEW)
+    await ground.ticks(2.0)
+    assert ground.machine.has(OLD.digest)
+
+
+async def test_job_runs_once_however_often_it_is_seen(ground: Ground) -> None:
+    ground.store.rollout = rollout()
+    ground.hold(OLD)
+    job = Job("r1/1", "host-a", OLD, ("migrate", "upgrade"))
+    ground.store.jobs[job.id] = job
+    ground.touched()
+    done: list[Job] = []
+    ground.machine.on_job = done.append
+    await ground.ticks(3.0)
+    ground.agent = ground.born()
+    await ground.ticks(1.0)
+    assert done == [job]
+    assert ground.store.jobs[job.id].state is JobState.SUCCEEDED
+
+
+async def test_report_is_announced_only_when_it_changed(ground: Ground) -> None:
+    heard: list[str] = []
+    ground.want(Goal.RUN)
+    await ground.ticks(2.0)
+    ground.redis.on_nudge = heard.append
+    await ground.agent.tick()
+    assert heard == []
+    ground.machine.crash(1)
+    await ground.agent.tick()
+    assert heard == ["leader", "events"]
+
+
+async def test_nothing_is_done_while_the_store_is_down(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    ground.store.down = True
+    with pytest.raises(StoreUnavailable):
+        await ground.agent.tick()
+    assert ground.machine.starts == 0
+
+
+async def test_goals_of_a_lower_epoch_are_refused(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    ground.memory.remember(2)
+    with pytest.raises(Fenced, match="epoch 2"):
+        await ground.agent.tick()
+    assert ground.machine.starts == 0
+
+
+async def test_highest_epoch_is_remembered_before_it_is_obeyed(ground: Ground) -> None:
+    ground.store.issued = 7
+    await ground.agent.tick()
+    assert ground.memory.epoch() == 7
+
+
+async def test_host_that_the_environment_does_not_know_says_so(ground: Ground) -> None:
+    ground.agent.host = "host-z"
+    with pytest.raises(NotFound, match="host-z"):
+        await ground.agent.tick()
+
+
+async def test_failed_instance_does_not_keep_the_agent_busy(ground: Ground) -> None:
+    ground.behaviours[OLD.digest] = Behaviour(start_s=0.1, ready=False)
+    ground.want(Goal.RUN)
+    await ground.ticks(6.0)
+    assert ground.told().phase is Phase.FAILED
+    assert await ground.agent.tick() == CALM_S

@@ -1,0 +1,126 @@
+"""Gates: open, waiting for one thing with a sentence about it, or failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controlplane.domain import gates
+from controlplane.domain.fleet import EdgeReading, Fleet, Goal, Job, JobState, Phase
+from controlplane.domain.gates import Failure, Wait
+from controlplane.domain.model import Policy, State
+from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
+
+
+def with_silence(look: Fleet, name: str, silent_s: float) -> Fleet:
+    hosts = tuple(
+        replace(h, silent=True, silent_s=silent_s) if h.name == name else h for h in look.hosts
+    )
+    return replace(look, hosts=hosts)
+
+
+def test_silent_host_is_waited_for_and_named() -> None:
+    wait = gates.silence(with_silence(fleet(*full()), "host-b", 5.0), Policy())
+    assert wait is not None
+    assert wait.code == "host_silent"
+    assert "host-b" in wait.sentence
+
+
+def test_quarantined_host_is_done_without_only_within_max_unavailable() -> None:
+    look = with_silence(fleet(*full()), "host-b", 20.0)
+    assert gates.silence(look, Policy(max_unavailable=2)) is None
+    assert gates.silence(look, Policy(max_unavailable=1)) is not None
+    fresh = with_silence(look, "host-c", 5.0)
+    assert gates.silence(fresh, Policy(max_unavailable="100%")) is not None
+
+
+def test_hosts_that_are_silent_for_the_same_time_are_all_named() -> None:
+    look = with_silence(with_silence(fleet(*full()), "host-b", 9.0), "host-c", 9.0)
+    wait = gates.silence(look, Policy())
+    assert wait is not None
+    assert "host-b, host-c" in wait.sentence
+
+
+def test_edge_that_serves_another_revision_is_told_apart_from_one_that_is_down() -> None:
+    behind = gates.edges(fleet(unconfirmed=(EdgeReading("http://e", 4),)))
+    down = gates.edges(fleet(unconfirmed=(EdgeReading("http://e", None, "no answer"),)))
+    assert behind is not None
+    assert "(revision 4)" in behind.sentence
+    assert down is not None
+    assert "(no answer)" in down.sentence
+
+
+def test_redeployed_release_needs_its_own_bytes_only() -> None:
+    assert gates.needed_images(rollout(source=NEW)) == (NEW,)
+    assert gates.needed_images(rollout(source=None)) == (NEW,)
+    assert gates.needed_images(rollout()) == (NEW, OLD)
+
+
+def test_silent_hosts_bytes_are_not_waited_for() -> None:
+    look = with_silence(fleet(*full()), "host-a", 20.0)
+    bare = (replace(look.hosts[0], images=frozenset()), *look.hosts[1:])
+    assert gates.images(rollout(), replace(look, hosts=bare)) is None
+
+
+def test_migration_that_ended_without_its_schema_failed() -> None:
+    job = Job("r1/1", "host-a", NEW, ("migrate",), JobState.SUCCEEDED)
+    look = fleet(*full(), schema=frozenset({"0001"}), jobs=(job,))
+    result = gates.migration(rollout(State.MIGRATING), look)
+    assert isinstance(result, Failure)
+    assert "0002" in result.sentence
+
+
+def test_migration_waits_when_no_host_can_run_it() -> None:
+    look = fleet(*full(), schema=frozenset())
+    hosts = tuple(replace(h, images=frozenset()) for h in look.hosts)
+    result = gates.migration(rollout(State.MIGRATING), replace(look, hosts=hosts))
+    assert isinstance(result, Wait)
+
+
+def test_ready_instance_is_not_failed_for_being_late() -> None:
+    """Its agent was away over the start deadline and sees it ready for a moment only."""
+    late = fleet(*full(), starting("host-a/3", phase=Phase.READY))
+    assert gates.readiness(rollout(), late, 1000.0) is None
+    unready = fleet(*full(), starting("host-a/3"))
+    assert isinstance(gates.readiness(rollout(), unready, 1000.0), Failure)
+
+
+def test_instance_of_a_silent_host_is_not_judged() -> None:
+    mute = fleet(*full(), starting("host-a/3", phase=Phase.FAILED, silent=True))
+    assert gates.readiness(rollout(), mute, 1000.0) is None
+
+
+def test_failed_instance_of_the_old_release_says_nothing_about_the_new() -> None:
+    old = fleet(instance("host-a/1", phase=Phase.FAILED), *full()[1:])
+    assert gates.readiness(rollout(), old, 1.0) is None
+
+
+def test_waits_name_what_moves() -> None:
+    def code(*extra: object) -> str:
+        return gates.convergence(NEW, fleet(*full(), *extra), Policy()).code  # type: ignore[arg-type]  # instances
+
+    assert code(starting("host-a/3")) == "starting"
+    assert code(starting("host-a/3", phase=Phase.READY)) == "min_healthy"
+    assert code(instance("host-a/3", goal=Goal.DRAIN, admitted=False)) == "draining"
+    assert code(instance("host-a/3", goal=Goal.STOP, admitted=False)) == "stopping"
+
+
+def test_missing_capacity_names_the_instances_that_are_not_ready() -> None:
+    look = fleet(instance("host-a/1", phase=Phase.UNREADY), *full()[1:])
+    wait = gates.convergence(NEW, look, Policy())
+    assert wait.code == "capacity"
+    assert wait.sentence == "5 instances are available, 6 must remain; host-a/1 not ready."
+
+
+def test_quarantined_host_is_what_a_finished_rest_waits_for() -> None:
+    silent = [replace(i, silent=i.host == "host-c", spec=NEW.spec) for i in full()]
+    wait = gates.convergence(NEW, fleet(*silent), Policy(max_unavailable=2))
+    assert wait.code == "host_silent"
+
+
+def test_blocker_offers_only_commands_that_would_be_accepted() -> None:
+    wait = gates.edges(fleet(unconfirmed=UNCONFIRMED))
+    assert wait is not None
+    assert "pause" in gates.blocker(wait, rollout(), 1.0).next_actions
+    checking = gates.blocker(wait, rollout(State.PREFLIGHT), 1.0).next_actions
+    assert "pause" not in checking
+    assert checking[-1] == "abort"

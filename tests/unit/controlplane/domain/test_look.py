@@ -1,0 +1,90 @@
+"""The look: goals, reports and edge readings side by side, none of them believed too far."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from controlplane.domain.fleet import (
+    EdgeReading,
+    Goal,
+    HostReport,
+    ImageReport,
+    Member,
+    Phase,
+    SlotGoal,
+    SlotReport,
+    Table,
+)
+from controlplane.domain.look import SILENT_AFTER_S, look
+from controlplane.domain.model import Environment, Policy
+from controlplane.domain.records import HostRow, Snapshot
+from tests.build import NEW, OLD
+
+GOAL = SlotGoal("host-a", 1, OLD, Goal.RUN, 5.0, admitted_once=True)
+REPORT = SlotReport(1, OLD.spec, Phase.HEALTHY, "host-a:1")
+
+
+def snapshot(
+    *goals: SlotGoal, slots: tuple[SlotReport, ...] = (REPORT,), seen_at: float = 10.0
+) -> Snapshot:
+    report = HostReport("host-a", 1, 3, slots, (ImageReport(OLD.digest, True),))
+    row = HostRow("host-a", 3, (OLD,), report, 1, seen_at)
+    table = Table(2, frozenset({Member("host-a", 1, "host-a:1")}))
+    environment = Environment("test", ("host-a",), ("http://e",), Policy())
+    return Snapshot(10.0, environment, None, goals, (row,), table, (), frozenset())
+
+
+def test_instance_is_available_when_admitted_ready_and_heard() -> None:
+    (one,) = look(snapshot(GOAL), ()).instances
+    assert one.available
+    assert one.since == 5.0
+
+
+def test_host_is_silent_only_after_some_missed_reports() -> None:
+    at_limit = look(snapshot(GOAL, seen_at=10.0 - SILENT_AFTER_S), ())
+    assert not at_limit.hosts[0].silent
+    after = look(snapshot(GOAL, seen_at=9.9 - SILENT_AFTER_S), ())
+    assert after.hosts[0].silent
+    assert not after.instances[0].available
+
+
+def test_report_about_another_spec_says_nothing_about_the_goal() -> None:
+    (one,) = look(snapshot(replace(GOAL, release=NEW)), ()).instances
+    assert one.spec == NEW.spec
+    assert one.phase is None
+    assert not one.available
+
+
+def test_what_runs_without_a_goal_is_seen_and_taken_for_admitted() -> None:
+    (stray,) = look(snapshot(), ()).instances
+    assert (stray.goal, stray.spec, stray.admitted_once) == (None, OLD.spec, True)
+
+
+def test_goal_that_nobody_reported_on_has_no_phase() -> None:
+    (one,) = look(snapshot(GOAL, slots=()), ()).instances
+    assert one.phase is None
+
+
+def test_address_in_the_table_counts_only_while_the_instance_listens_there() -> None:
+    (one,) = look(snapshot(GOAL, slots=(replace(REPORT, address="host-a:9"),)), ()).instances
+    assert not one.available
+
+
+def test_host_is_settled_when_its_report_is_about_its_latest_goals() -> None:
+    seen = snapshot(GOAL)
+    assert look(seen, ()).hosts[0].settled
+    row = replace(seen.hosts[0], desired_version=4)
+    assert not look(replace(seen, hosts=(row,)), ()).hosts[0].settled
+
+
+def test_host_that_never_reported_is_silent_and_holds_nothing() -> None:
+    never = HostRow("host-a", 0, (), None, 0, 0.0)
+    (host,) = look(replace(snapshot(GOAL), hosts=(never,)), ()).hosts
+    assert (host.silent, host.settled, host.images) == (True, False, frozenset())
+
+
+def test_edge_without_the_intended_revision_is_unconfirmed() -> None:
+    right, behind = EdgeReading("http://e", 2), EdgeReading("http://f", 1)
+    mute = EdgeReading("http://g", None, "no answer")
+    assert look(snapshot(), (right,)).confirmed
+    assert look(snapshot(), (right, behind, mute)).unconfirmed == (behind, mute)

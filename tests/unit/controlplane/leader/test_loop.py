@@ -1,0 +1,164 @@
+"""The leader's loop over fakes: it looks, takes one step, and says when to look again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controlplane.domain.actions import Plan, StopInstance
+from controlplane.domain.errors import BrokenInvariant, BusUnavailable
+from controlplane.domain.fleet import Table
+from controlplane.domain.model import Environment, Policy, State
+from controlplane.domain.records import Changes
+from controlplane.leader.loop import (
+    AT_ONCE_S,
+    FOLLOW_S,
+    LOOK_S,
+    SOON_LOOKS,
+    SOON_S,
+    Leader,
+    decide,
+)
+from controlplane.leader.tenure import STEP_DOWN_S, Tenure
+from tests.build import fleet, full, rollout
+from tests.fakes.bus import FakeBus
+from tests.fakes.lease import FakeLease
+from tests.fakes.redis import FakeRedis
+from tests.fakes.routing import FakeEdge, FakeRouting
+from tests.fakes.store import FakeStore
+from tests.fakes.world import StrikingWorld
+
+EDGE = "http://edge"
+
+
+class Ground:
+    def __init__(self) -> None:
+        self.world = StrikingWorld(now=100.0)
+        self.redis = FakeRedis(self.world)
+        self.edge = FakeEdge(self.world, EDGE)
+        environment = Environment("test", ("host-a",), (EDGE,), Policy())
+        self.store = FakeStore(self.world, environment)
+        self.leader = self.candidate("a")
+
+    def candidate(self, name: str) -> Leader:
+        lease = FakeLease(self.redis, "test")
+        tenure = Tenure(name, lease, self.store, self.world)
+        routing = FakeRouting(self.redis, [self.edge], "test")
+        return Leader(tenure, self.store, routing, FakeBus(self.redis))
+
+    def start(self) -> None:
+        begun = rollout(State.PENDING, policy=Policy())
+        self.store.start(replace(begun, deadline_at=1000.0))
+
+    def touch(self) -> None:
+        """An operator changes the rollout's row."""
+        assert self.store.rollout is not None
+        self.store.steer(self.store.rollout)
+
+
+async def test_candidate_becomes_leader_and_publishes_the_table() -> None:
+    ground = Ground()
+    ground.store.table = Table(3)
+    assert await ground.leader.tick() == LOOK_S
+    assert ground.edge.reading().revision == 3
+
+
+async def test_second_candidate_only_follows() -> None:
+    ground = Ground()
+    await ground.leader.tick()
+    assert await ground.candidate("b").tick() == FOLLOW_S
+
+
+async def test_step_is_written_and_looked_at_again_at_once() -> None:
+    ground = Ground()
+    ground.start()
+    assert await ground.leader.tick() == AT_ONCE_S
+    assert ground.store.rollout is not None
+    assert ground.store.rollout.state is State.PREFLIGHT
+
+
+async def test_hosts_concerned_are_woken() -> None:
+    ground = Ground()
+    ground.start()
+    heard: list[str] = []
+    ground.redis.on_nudge = heard.append
+    await ground.leader.tick()
+    await ground.leader.tick()
+    assert heard == ["events", "events", "host:host-a"]
+
+
+async def test_outdated_leader_steps_down_without_an_effect() -> None:
+    ground = Ground()
+    ground.start()
+    await ground.leader.tick()
+    before = ground.store.rollout
+    ground.store.issued = 2
+    assert await ground.leader.tick() == FOLLOW_S
+    assert ground.leader.tenure.epoch is None
+    assert ground.store.rollout is before
+
+
+async def test_leader_that_slept_too_long_campaigns_again() -> None:
+    ground = Ground()
+    await ground.leader.tick()
+    ground.world.now += STEP_DOWN_S + 0.1
+    await ground.leader.tick()
+    assert ground.leader.tenure.epoch == 2
+
+
+async def test_plan_is_dropped_when_the_world_has_moved_on() -> None:
+    ground = Ground()
+    ground.start()
+
+    ground.world.strikes["routing.readings"] = ground.touch
+    await ground.leader.tick()
+    assert ground.store.rollout is not None
+    assert ground.store.rollout.state is State.PENDING
+
+
+async def test_no_step_is_taken_without_redis() -> None:
+    ground = Ground()
+    await ground.leader.tick()
+    ground.start()
+    ground.redis.down = True
+    with pytest.raises(BusUnavailable):
+        await ground.leader.tick()
+    assert ground.store.rollout is not None
+    assert ground.store.rollout.state is State.PENDING
+
+
+async def test_emptied_redis_is_seeded_again() -> None:
+    ground = Ground()
+    ground.store.table = Table(3)
+    await ground.leader.tick()
+    ground.redis.empty()
+    await ground.leader.tick()
+    assert await ground.leader.routing.published() == 3
+
+
+async def test_edge_is_followed_closely_at_first_and_then_patiently() -> None:
+    ground = Ground()
+    ground.edge.stuck = True
+    ground.store.table = Table(3)
+    waits = []
+    for _ in range(SOON_LOOKS + 2):
+        await ground.leader.tenure.renew()
+        waits.append(await ground.leader.tick())
+    assert waits[0] == waits[SOON_LOOKS - 1] == SOON_S
+    assert waits[SOON_LOOKS] == LOOK_S
+
+
+async def test_plan_that_breaks_an_invariant_is_not_carried_out() -> None:
+    ground = Ground()
+    ground.start()
+    await ground.leader.tick()
+    seen = ground.store.snapshot()
+    bad = Plan((StopInstance("host-a", 1),), State.PROGRESSING, "bad")
+    with pytest.raises(BrokenInvariant, match="I3"):
+        await ground.leader._record(seen, fleet(*full()), bad, Changes())
+
+
+def test_without_a_rollout_the_fleet_is_only_tended() -> None:
+    ground = Ground()
+    assert decide(ground.store.snapshot(), fleet(*full())).actions == ()
