@@ -9,15 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from controlplane.adapters.docker_container import Placement
-from controlplane.adapters.docker_engine import Engine
-from controlplane.adapters.docker_runtime import DockerRuntime
 from controlplane.adapters.file_memory import FileMemory
 from controlplane.adapters.http_health import HttpHealth
 from controlplane.adapters.postgres_engine import open_engine
@@ -34,6 +32,9 @@ from controlplane.leader.loop import LOOK_S, Leader
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.ports.bus import Bus
 from controlplane.ports.runtime import Runtime
+
+if TYPE_CHECKING:
+    from controlplane.adapters.docker_runtime import DockerRuntime
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +71,10 @@ def run(task: Assignment) -> None:
 def _runtime(task: Assignment) -> ProcessRuntime | DockerRuntime:
     if task.placement is None:
         return ProcessRuntime(task.folder, task.host, task.address, task.instance_environ)
+    # Docker's client is slow to import, and most agents of a laptop do without.
+    from controlplane.adapters.docker_engine import Engine
+    from controlplane.adapters.docker_runtime import DockerRuntime
+
     return DockerRuntime(task.folder, task.placement, Engine())
 
 

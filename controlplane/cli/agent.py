@@ -59,16 +59,7 @@ def agent(
 
     Example: camp agent --environment production --host host-a --folder /var/lib/camp
     """
-    if runtime == "docker" and env_file is None:
-        raise Invalid(
-            "With --runtime docker, --env-file must say what containers start with, such as"
-            " DATABASE_URL and REDIS_URL as they reach them. Give a file of mode 0600."
-        )
-    if runtime == "process" and (env_file or network or cpus or memory):
-        raise Invalid(
-            "--env-file, --network, --cpus and --memory are for containers."
-            " Add --runtime docker or leave them out."
-        )
+    _check(runtime, env_file, containers_only=any((env_file, network, cpus, memory)))
     from camp import __version__
     from camp.logs import configure
     from camp.settings import exported, load
@@ -83,19 +74,17 @@ def agent(
     # Colours, locale and search paths of this process, then what the settings resolved to.
     environ = {k: v for k, v in os.environ.items() if not k.startswith("CAMP_")}
     token = settings.camp_agent_token or ""
-    placement = None
-    if env_file is not None:
-        placement = Placement(
-            environment=environment,
-            host=host,
-            address=address,
-            env_file=env_file.resolve(),
-            environ={"CAMP_AGENT_TOKEN": token} if token else {},
-            network=network,
-            cpus=cpus,
-            memory_bytes=size_bytes(memory) if memory else None,
-            epoch=lambda: FileMemory(folder / "epoch").epoch(),
-        )
+    placement = env_file and Placement(
+        environment=environment,
+        host=host,
+        address=address,
+        env_file=env_file.resolve(),
+        environ={"CAMP_AGENT_TOKEN": token} if token else {},
+        network=network,
+        cpus=cpus,
+        memory_bytes=size_bytes(memory) if memory else None,
+        epoch=lambda: FileMemory(folder / "epoch").epoch(),
+    )
     run(
         Assignment(
             environment=environment,
@@ -110,3 +99,17 @@ def agent(
             placement=placement,
         )
     )
+
+
+def _check(runtime: str, env_file: Path | None, *, containers_only: bool) -> None:
+    """Raises Invalid when the options do not fit each other."""
+    if runtime == "docker" and env_file is None:
+        raise Invalid(
+            "With --runtime docker, --env-file must say what containers start with, such as"
+            " DATABASE_URL and REDIS_URL as they reach them. Give a file of mode 0600."
+        )
+    if runtime == "process" and containers_only:
+        raise Invalid(
+            "--env-file, --network, --cpus and --memory are for containers."
+            " Add --runtime docker or leave them out."
+        )

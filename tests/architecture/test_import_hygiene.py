@@ -31,6 +31,8 @@ WATCHER = textwrap.dedent(
         return None
 
     def hook(event, arguments):
+        if event == "socket.bind" and arguments[-1] == ("::1", 0):
+            return  # urllib3 asks the kernel whether there is IPv6
         if event in ("socket.connect", "socket.bind", "subprocess.Popen", "os.system"):
             found.append(f"{event} {arguments[-1]!r} by {ours()}")
         elif event == "open" and isinstance(arguments[0], str) and (where := ours()):
