@@ -132,14 +132,16 @@ class Images:
             del self._pulls[digest]
 
     def _fetch(self, client: docker.APIClient, pull: Pull) -> None:
-        release, repository = pull.release, pull.release.image.partition("@")[0]
-        for line in client.pull(repository, tag=release.digest, stream=True, decode=True):
-            if "error" in line:
-                text = " ".join(str(line["error"]).split()).rstrip(".")
-                raise EngineRefused(f"{repository}@{release.digest} cannot be pulled: {text}.", 500)
+        release, source = pull.release, pull.release.image.partition("@")[0]
+        error = ""
+        # To its end even after an error, or the connection would be left open.
+        for line in client.pull(source, tag=release.digest, stream=True, decode=True):
+            error = error or " ".join(str(line.get("error", "")).split()).rstrip(".")
             _advance(pull, line)
+        if error:
+            raise EngineRefused(f"{source}@{release.digest} cannot be pulled: {error}.", 500)
         repository, _, tag = local_tag(self._placement, release.digest).rpartition(":")
-        client.tag(f"{pull.release.image.partition('@')[0]}@{release.digest}", repository, tag)
+        client.tag(f"{source}@{release.digest}", repository, tag)
 
     def _failed(self, digest: str, sentence: str, verdict: tuple[str, bool]) -> None:
         remedy, permanent = verdict

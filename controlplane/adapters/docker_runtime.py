@@ -133,11 +133,7 @@ class DockerRuntime:
     def _carried_on(self, client: docker.APIClient, container: Container) -> Container | None:
         """The container after what has to be done about it now; None once it is gone."""
         if container.status == "restarting":
-            # It crashed while we are here: how often and when it starts again is the agent's part,
-            # or a crash at every start would look like one long start.
-            with passing(NOT_FOUND, CONFLICT):
-                client.stop(container.id, timeout=0)
-            return docker_look.inspected(client, container.id)
+            return self._taken_over(client, container)
         if container.kill_at is None:
             return container
         if not container.alive:
@@ -147,6 +143,22 @@ class DockerRuntime:
             with passing(NOT_FOUND, CONFLICT):
                 client.kill(container.id, signal.SIGKILL)
         return container
+
+    def _taken_over(self, client: docker.APIClient, container: Container) -> Container | None:
+        """The container, dead, although the engine was about to start it again.
+
+        While an agent is here, how often and when it starts again is the agent's part: otherwise a
+        crash at every start would look like one long start.
+        """
+        words = docker_look.last_words(client, container)
+        with passing(NOT_FOUND, CONFLICT):
+            client.stop(container.id, timeout=0)
+        after = docker_look.inspected(client, container.id)
+        if after is not None and not after.alive:
+            # The first end is the one to tell of: the engine may have been faster once more.
+            told = docker_container.why_ended(container, words)
+            self._ended[after.id, after.begun] = told
+        return after
 
     def _running(self, client: docker.APIClient, container: Container) -> Running:
         birth = (container.id, container.begun)

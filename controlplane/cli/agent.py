@@ -7,6 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from controlplane.cli.containers import Containers, runtime_options
 from controlplane.domain.errors import Invalid
 
 
@@ -25,32 +26,9 @@ from controlplane.domain.errors import Invalid
     show_default=True,
     help="The address at which the edges reach this host's instances.",
 )
-@click.option(
-    "--runtime",
-    type=click.Choice(["process", "docker"]),
-    default="process",
-    show_default=True,
-    help="Run instances as processes of this machine, or as containers of DOCKER_HOST's engine.",
-)
-@click.option(
-    "--env-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="docker: NAME=VALUE lines that containers start with; mode 0600.",
-)
-@click.option("--network", default="", help="docker: reach containers in this network.")
-@click.option("--cpus", type=click.FloatRange(min=0.01), help="docker: CPUs of one container.")
-@click.option("--memory", help="docker: memory of one container, such as 512m.")
+@runtime_options
 def agent(
-    *,
-    environment: str,
-    host: str,
-    folder: Path,
-    address: str,
-    runtime: str,
-    env_file: Path | None,
-    network: str,
-    cpus: float | None,
-    memory: str | None,
+    environment: str, host: str, folder: Path, address: str, containers: Containers | None
 ) -> None:
     """Run this host's instances, and lead the environment when it is this agent's turn.
 
@@ -59,12 +37,9 @@ def agent(
 
     Example: camp agent --environment production --host host-a --folder /var/lib/camp
     """
-    _check(runtime, env_file, containers_only=any((env_file, network, cpus, memory)))
     from camp import __version__
     from camp.logs import configure
     from camp.settings import exported, load
-    from controlplane.adapters.docker_container import Placement, size_bytes
-    from controlplane.adapters.file_memory import FileMemory
     from controlplane.agent.main import Assignment, run
 
     settings = load(os.environ, Path.cwd())
@@ -74,17 +49,9 @@ def agent(
     # Colours, locale and search paths of this process, then what the settings resolved to.
     environ = {k: v for k, v in os.environ.items() if not k.startswith("CAMP_")}
     token = settings.camp_agent_token or ""
-    placement = env_file and Placement(
-        environment=environment,
-        host=host,
-        address=address,
-        env_file=env_file.resolve(),
-        environ={"CAMP_AGENT_TOKEN": token} if token else {},
-        network=network,
-        cpus=cpus,
-        memory_bytes=size_bytes(memory) if memory else None,
-        epoch=lambda: FileMemory(folder / "epoch").epoch(),
-    )
+    placement = None
+    if containers is not None:
+        placement = containers.placement(environment, host, address, folder, token)
     run(
         Assignment(
             environment=environment,
@@ -99,17 +66,3 @@ def agent(
             placement=placement,
         )
     )
-
-
-def _check(runtime: str, env_file: Path | None, *, containers_only: bool) -> None:
-    """Raises Invalid when the options do not fit each other."""
-    if runtime == "docker" and env_file is None:
-        raise Invalid(
-            "With --runtime docker, --env-file must say what containers start with, such as"
-            " DATABASE_URL and REDIS_URL as they reach them. Give a file of mode 0600."
-        )
-    if runtime == "process" and containers_only:
-        raise Invalid(
-            "--env-file, --network, --cpus and --memory are for containers."
-            " Add --runtime docker or leave them out."
-        )
