@@ -44,25 +44,55 @@ def build(tree: Path, version: str | None, out: Path, as_json: bool) -> None:
 
 
 @release.command("add")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--expect-digest", help="Refuse the bundle unless it has this digest.")
+@click.argument("what", metavar="PATH|IMAGE")
+@click.option("--expect-digest", help="Refuse it unless it has this digest.")
+@click.option(
+    "--platform", default="linux/amd64", show_default=True, help="image: what the hosts are."
+)
+@click.option(
+    "--insecure-registry", multiple=True, metavar="HOST", help="image: ask this registry over HTTP."
+)
 @connected
-def add(path: Path, expect_digest: str | None, connection: Connection) -> None:
-    """Make a bundle known; the hosts must be able to read it at this path.
+def add(
+    what: str,
+    *,
+    expect_digest: str | None,
+    platform: str,
+    insecure_registry: tuple[str, ...],
+    connection: Connection,
+) -> None:
+    """Make a bundle or an image known, by the digest that it has now.
 
-    Example: camp release add dist/camp-1.1.0.zip --expect-digest sha256:4f2a...
+    The hosts must be able to read a bundle at this PATH, or to pull the IMAGE, which is
+    HOST/NAME:TAG or HOST/NAME@DIGEST. Credentials are those of `docker login`.
+
+    Example: camp release add registry.example/camp:1.1.0 --expect-digest sha256:4f2a...
     """
-    from controlplane.adapters.bundle import read
-
-    found = read(path)
+    found = _described(what, platform, frozenset(insecure_registry))
     if expect_digest is not None and expect_digest != found.digest:
         raise BundleError(
-            f"{path} has the digest {found.digest}, not {expect_digest}: these are other bytes. "
-            "Fetch the bundle again, or ask who built it."
+            f"{what} has the digest {found.digest}, not {expect_digest}: these are other bytes. "
+            "Fetch the right ones, or ask who built them."
         )
     answer = run(_add(connection, found))
     verb = "added" if answer.created else "known already"
     connection.show(answer, lambda: [f"{found.version}  {found.digest}  {verb}"])
+
+
+def _described(what: str, platform: str, insecure: frozenset[str]) -> Release:
+    """The release that lies at a path or is published under an image's name."""
+    if Path(what).exists() or what.endswith(".zip") or what.startswith(("/", ".")):
+        from controlplane.adapters.bundle import read
+
+        return read(Path(what))
+    from controlplane.adapters.oci_reference import release_of
+    from controlplane.adapters.oci_registry import OciRegistry, stored_credentials
+
+    async def resolved() -> Release:
+        async with OciRegistry(stored_credentials, platform=platform, insecure=insecure) as found:
+            return release_of(await found.resolve(what))
+
+    return run(resolved())
 
 
 @release.command("list")

@@ -43,6 +43,7 @@ class FakeRegistry:
     content: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     page: int = 100
+    realm: str = ""
 
     def keep(self, kind: str, document: Any) -> str:
         body = json.dumps(document).encode()
