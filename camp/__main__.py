@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,10 @@ def main() -> None:
 
     Example: camp serve --port 8000
     """
+    if os.getpid() == 1:
+        # The kernel drops what a container's first process has no handler for: until the
+        # command sets its own, or if it never does, `docker stop` would wait its whole grace.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @main.command()
