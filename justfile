@@ -23,7 +23,8 @@ lint:
     {{uv}} run --frozen ruff check .
     {{uv}} run --frozen ruff format --check .
     {{uv}} run --frozen lint-imports
-    {{uv}} run --frozen shellcheck justw .ci/run
+    {{uv}} run --frozen shellcheck justw .ci/run containers/*.sh containers/base/*.sh
+    {{uv}} run --frozen hadolint containers/Dockerfile
 
 # Check the types
 types:
@@ -37,6 +38,14 @@ test *ARGS:
         exec {{uv}} run --frozen pytest "$@"
     fi
     exec {{uv}} run --frozen pytest -n 2 --dist worksteal --cov --cov-report=term
+
+# Build the container image: just image camp:dev
+image TAG="camp:dev":
+    {{uv}} run --frozen containers/build.sh "$1"
+
+# Run the tests on a Docker engine; as root on Debian without one, an engine comes and goes
+test-docker *ARGS:
+    {{uv}} run --frozen containers/base/engine.sh run pytest tests/docker -m docker "$@"
 
 # Simulate rollouts with faults: just sim 42, just sim 1..20000
 sim *ARGS:

@@ -1,37 +1,17 @@
 #!/usr/bin/env bash
 # Build the image with its labels filled in: build.sh TAG [CHECKOUT]
 #
-# BASE_IMAGE      python:3.13-slim@sha256:…, to pin the base. Without it, or a public registry
-#                 to pull from, a stand-in of the same layout is made (base/make-stand-in.sh).
+# BASE_IMAGE      python:3.13-slim@sha256:…, to pin the base; see base/base-image.sh.
 # PIP_INDEX_URL   and what goes with it reaches the build, and nothing of it the image.
-# PYTHON          a Python with camp's dependencies, to read the migrations with.
+# Run it as `uv run containers/build.sh`: reading the migrations needs camp's dependencies.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-readonly STAND_IN=python-stand-in:3.13-slim
-readonly PULL_LIMIT_S=120
-
-say() { printf 'build: %s\n' "$*" >&2; }
-
-base_image() {
-    local wanted
-    wanted=$(sed -n 's/^ARG BASE_IMAGE=//p' "$here/Dockerfile" | head -n 1)
-    if docker image inspect "$wanted" >/dev/null 2>&1 ||
-        timeout "$PULL_LIMIT_S" docker pull --quiet "$wanted" >/dev/null 2>&1; then
-        printf '%s\n' "$wanted"
-        return
-    fi
-    say "$wanted cannot be pulled; a stand-in takes its place"
-    "$here/base/make-stand-in.sh" "$STAND_IN"
-    printf '%s\n' "$STAND_IN"
-}
 
 tag=${1:?Say which tag to build: build.sh TAG [CHECKOUT]}
 checkout=$(cd "${2:-$here/..}" && pwd)
 
-base=${BASE_IMAGE:-$(base_image)}
-[[ -n $base ]] || exit 1
-labels=$(cd "$here/.." && PYTHONPATH=. "${PYTHON:-python3}" scripts/image_labels.py "$checkout")
+base=$("$here/base/base-image.sh")
+labels=$(cd "$here/.." && PYTHONPATH=. python scripts/image_labels.py "$checkout")
 
 # uv reads neither pip's variables nor its files: what pip was told, uv is told too.
 export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-}}

@@ -36,7 +36,11 @@ project() {
 }
 
 case ${1:-} in
-dependencies | project) "$1" ;;
+dependencies | project)
+    "$1"
+    # uv's lock on the environment: open to everybody, and of no use to anybody in an image.
+    rm -f "$VIRTUAL_ENV/.lock" "/layer$VIRTUAL_ENV/.lock"
+    ;;
 *)
     echo "Say what to install: install.sh dependencies, or install.sh project" >&2
     exit 2

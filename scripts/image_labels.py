@@ -1,6 +1,6 @@
 """Print what the image says of itself, as the Dockerfile's build arguments: NAME=VALUE lines.
 
-    python scripts/image_labels.py [CHECKOUT]
+python scripts/image_labels.py [CHECKOUT]
 """
 
 from __future__ import annotations

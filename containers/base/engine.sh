@@ -33,8 +33,9 @@ apt_get() {
 }
 
 installed() {
-    command -v dockerd >/dev/null && command -v docker-registry >/dev/null &&
-        command -v debootstrap >/dev/null && command -v iptables >/dev/null
+    command -v docker >/dev/null && command -v dockerd >/dev/null &&
+        command -v docker-registry >/dev/null && command -v debootstrap >/dev/null &&
+        command -v iptables >/dev/null
 }
 
 install() {
@@ -86,12 +87,22 @@ stop() {
     kill -KILL "$engine_pid" 2>/dev/null || true
 }
 
+# What containers had mounted is let go a moment after the engine has ended.
+remove() {
+    local attempt
+    for attempt in 1 2 3 4 5; do
+        rm -rf "$1" 2>/dev/null && return 0
+        sleep "0.$attempt"
+    done
+    say "$1 could not be removed whole; remove it by hand"
+}
+
 clean_up() {
     trap '' INT TERM
     [[ -z ${command_pid:-} ]] || kill -TERM "$command_pid" 2>/dev/null || true
     [[ -z ${command_pid:-} ]] || wait "$command_pid" 2>/dev/null || true
     stop
-    [[ -z ${folder:-} ]] || rm -rf "$folder" 2>/dev/null || say "$folder could not be removed whole"
+    [[ -z ${folder:-} ]] || remove "$folder"
 }
 
 run() {
