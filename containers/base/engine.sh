@@ -87,10 +87,13 @@ stop() {
     kill -KILL "$engine_pid" 2>/dev/null || true
 }
 
-# What containers had mounted is let go a moment after the engine has ended.
+# The engine leaves its network namespace mounted, and a killed one its containers' roots.
 remove() {
-    local attempt
+    local attempt mounted
     for attempt in 1 2 3 4 5; do
+        while read -r _ mounted _; do
+            [[ $mounted != "$1"/* ]] || umount -l "$mounted" 2>/dev/null || true
+        done </proc/self/mounts
         rm -rf "$1" 2>/dev/null && return 0
         sleep "0.$attempt"
     done
