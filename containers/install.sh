@@ -32,7 +32,7 @@ project() {
         "$VIRTUAL_ENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$site/$package"
     done
     mkdir /layer
-    find "$VIRTUAL_ENV" -type f -cnewer /tmp/before -exec cp --parents -p -t /layer {} +
+    find "$VIRTUAL_ENV" -type f -cnewer /tmp/before -exec cp --parents -t /layer {} +
 }
 
 case ${1:-} in

@@ -76,9 +76,8 @@ class FakeRegistry:
     def challenge(self) -> str:
         if self.auth == "basic":
             return 'Basic realm="camp"'
-        return (
-            f'Bearer realm="http://{self.address}/token",service="camp",scope="repository:r:pull"'
-        )
+        realm = self.realm or f"http://{self.address}/token"
+        return f'Bearer realm="{realm}",service="camp",scope="repository:r:pull"'
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -166,7 +166,7 @@ async def test_image_without_labels_is_no_release(registry: FakeRegistry) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("registry.example/camp:latest", "no version"),
+        (f"registry.example/camp:{oci_reference.MOVING}", "no version"),
         ("registry.example/camp", "names no version"),
         ("camp:1.4.0", "does not begin with a registry"),
         ("team/camp:1.4.0", "does not begin with a registry"),
