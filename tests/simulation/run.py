@@ -44,14 +44,16 @@ def play_chunk(chunk: range, bug: str | None) -> tuple[Counter[str], list[tuple[
     states: Counter[str] = Counter()
     # A seed's objects are cyclic and short-lived: collected once in a while, not all the time.
     gc.disable()
-    with plant(bug):
-        for seed in chunk:
-            try:
+    try:
+        with plant(bug):
+            for seed in chunk:
                 states[play(seed).state] += 1
-            except Violation as violation:
-                return states, [(seed, str(violation))]
-            if seed % 25 == 0:
-                gc.collect()
+                if seed % 25 == 0:
+                    gc.collect()
+    except Violation as violation:
+        return states, [(seed, str(violation))]
+    finally:
+        gc.enable()
     return states, []
 
 
