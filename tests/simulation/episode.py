@@ -56,7 +56,7 @@ def play(seed: int) -> Outcome:
 class _Episode:
     def __init__(self, rng: Random) -> None:
         policy = faults.policy(rng)
-        hosts = tuple(f"host-{c}" for c in "abc"[: rng.choice([2, 2, 3])])
+        hosts = tuple(f"host-{c}" for c in "abc"[: rng.choice([2, 2, 2, 3])])
         self.rng = rng
         self.cluster = Cluster(rng, policy, hosts, faults.behaviours(rng), rng.choice([1, 1, 2]))
         self.checks = Checks(self.cluster, policy)
