@@ -46,11 +46,13 @@ class Checks:
             self._stops(before, changes)
 
     def publish(self, revision: int, epoch: int) -> None:
-        """A table took effect in Redis; the order of tables is the order of their revisions."""
-        if epoch < self.cluster.store.issued:
-            stale = revision < self.cluster.store.table.revision
-            if revision < self.published or stale:
-                raise Violation(f"I5: epoch {epoch} published table {revision} over a newer one")
+        """A table took effect in Redis; edges never go back to an older one.
+
+        An outdated leader may still repeat the table that is in place, while its successor has
+        written a newer one to the store but published nothing yet.
+        """
+        if revision < self.published:
+            raise Violation(f"I5: epoch {epoch} published table {revision} over {self.published}")
         self.published = revision
 
     def started(self) -> None:
