@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
+from controlplane.adapters.process_runtime import LEFT_RUNNING
 from controlplane.demo.servers import (
     PostgresServer,
     RedisServer,
@@ -18,6 +20,20 @@ from controlplane.demo.servers import (
     start_traefik,
 )
 from controlplane.schema.runner import upgrade
+
+# The first text that Hypothesis makes in a fresh clone builds its table of characters, which takes
+# seconds under coverage. Speed is measured in benchmarks, not here.
+settings.register_profile("camp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if settings.get_current_profile_name() != "ci":  # Hypothesis has a profile of its own there
+    settings.load_profile("camp")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended_instances_are_known() -> Iterator[None]:
+    """Instances outlive their runtime; those the tests ended are asked for their end at last."""
+    yield
+    for handle in LEFT_RUNNING:
+        handle.alive()
 
 
 @pytest.fixture(scope="session")

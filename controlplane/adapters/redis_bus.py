@@ -89,6 +89,7 @@ class RedisBus:
     async def _read(self) -> None:
         """Stay subscribed for ever; pause longer after each failure in a row."""
         pause_s = FIRST_PAUSE_S
+        told = False
         while True:
             self._subscribed.clear()
             try:
@@ -96,7 +97,9 @@ class RedisBus:
                     await pubsub.subscribe(*self._channels)
                     await self._listen(pubsub)
             except Exception as error:  # noqa: BLE001 - it must outlive whatever the driver does
-                log.warning("bus_disconnected", error=str(error) or type(error).__name__)
+                if self._subscribed.is_set() or not told:
+                    log.warning("bus_disconnected", error=str(error) or type(error).__name__)
+                told = True
             if self._subscribed.is_set():
                 pause_s = FIRST_PAUSE_S
             self._missed = True

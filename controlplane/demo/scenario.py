@@ -27,7 +27,7 @@ from controlplane.domain.errors import ControlError
 from controlplane.domain.model import State
 from controlplane.wire import LeaderView, RolloutView
 
-SAMPLE_INTERVAL_S = 0.15
+SAMPLE_INTERVAL_S = 0.2
 WATCH_INTERVAL_S = 0.5
 # What a service supervisor waits before it starts a dead agent again.
 SUPERVISOR_DELAY_S = 2.5

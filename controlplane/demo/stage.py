@@ -112,6 +112,10 @@ def environ(folder: Path, servers: Servers) -> dict[str, str]:
         "DATABASE_URL": servers.postgres.url("camp"),
         "REDIS_URL": servers.redis.url(),
         "LOG_LEVEL": "info",
+        # Two cores carry six instances, everything around them and whatever else runs here. A
+        # request that waits for a connection is rather late than refused; the load gives up
+        # after ten seconds.
+        "DB_POOL_TIMEOUT_S": "9",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -195,14 +195,18 @@ def _progress_s(policy: Policy) -> float:
 
 
 def enter(rollout: Rollout, state: State, now: float, cause: str = "") -> Rollout:
-    """The rollout in its new state, with that state's deadline and no blocker yet."""
+    """The rollout in its new state, with that state's deadline and no blocker yet.
+
+    Only the way back carries its cause along: what was paused, or approved, explains no more.
+    """
+    kept = rollout.cause if rollout.state is State.ROLLING_BACK else ""
     return replace(
         rollout,
         state=state,
         state_since=now,
         deadline_at=now + deadline_s(rollout.policy, state),
         paused_from=rollout.state if state is State.PAUSED else None,
-        cause=cause or rollout.cause,
+        cause=cause or kept,
         progress=0,
         blocker=None,
     )

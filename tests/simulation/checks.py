@@ -36,6 +36,7 @@ class Checks:
             f"{before.now:7.2f} e{epoch} {kind:8} {what}" for kind, what in changes.events
         ]
         self._only_the_highest_epoch(epoch)
+        self._built_on_what_it_replaces(before, changes)
         self._terminal_is_final(changes)
         if changes.table is not None:
             self._withdrawals(before, changes)
@@ -45,11 +46,13 @@ class Checks:
             self._stops(before, changes)
 
     def publish(self, revision: int, epoch: int) -> None:
-        """A table took effect in Redis; the order of tables is the order of their revisions."""
-        if epoch < self.cluster.store.issued:
-            stale = revision < self.cluster.store.table.revision
-            if revision < self.published or stale:
-                raise Violation(f"I5: epoch {epoch} published table {revision} over a newer one")
+        """A table took effect in Redis; edges never go back to an older one.
+
+        An outdated leader may still repeat the table that is in place, while its successor has
+        written a newer one to the store but published nothing yet.
+        """
+        if revision < self.published:
+            raise Violation(f"I5: epoch {epoch} published table {revision} over {self.published}")
         self.published = revision
 
     def started(self) -> None:
@@ -63,6 +66,18 @@ class Checks:
         highest = self.cluster.store.issued
         if epoch < highest:
             raise Violation(f"I5: epoch {epoch} wrote after {highest} was issued")
+
+    def _built_on_what_it_replaces(self, before: Snapshot, changes: Changes) -> None:
+        """Whoever looked before somebody else wrote has to look again."""
+        now, new = before.rollout, changes.rollout
+        if new is not None and now is not None and (now.id, now.version) != (new.id, new.version):
+            raise Violation(f"I9: {new.id} was written over a row that had changed since the look")
+        if changes.table is not None and changes.table.revision != before.table.revision + 1:
+            raise Violation(f"I9: table {changes.table.revision} is made from an outdated one")
+        goals = {(g.host, g.slot): g.goal for g in before.slots}
+        for goal in changes.slots:
+            if goal.goal is Goal.RUN and goals.get((goal.host, goal.slot), Goal.RUN) != Goal.RUN:
+                raise Violation(f"I9: {goal.host}/{goal.slot} was on its way out and runs again")
 
     def _terminal_is_final(self, changes: Changes) -> None:
         rollout = changes.rollout

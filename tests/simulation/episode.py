@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from controlplane.domain.commands import Command
 from controlplane.domain.errors import BrokenInvariant, Unavailable
 from controlplane.domain.look import look
 from controlplane.domain.model import Rollout, State
@@ -55,7 +56,7 @@ def play(seed: int) -> Outcome:
 class _Episode:
     def __init__(self, rng: Random) -> None:
         policy = faults.policy(rng)
-        hosts = tuple(f"host-{c}" for c in "abc"[: rng.choice([2, 2, 3])])
+        hosts = tuple(f"host-{c}" for c in "abc"[: rng.choice([2, 2, 2, 3])])
         self.rng = rng
         self.cluster = Cluster(rng, policy, hosts, faults.behaviours(rng), rng.choice([1, 1, 2]))
         self.checks = Checks(self.cluster, policy)
@@ -126,11 +127,11 @@ class _Episode:
         """A preempted turn goes on soon, stalls, sleeps past its lease, or dies right there."""
         rng, process, world = self.rng, actor.owner, self.cluster.world
         fate = rng.uniform(0.80, 1.0) if world.touchy else rng.random()
-        world.touchy = False
+        touchy, world.touchy = world.touchy, False
         if fate < 0.80:
             return rng.uniform(0.0, 0.02)
         if fate < 0.90:
-            return rng.uniform(0.1, 2.0)
+            return self._stalled() if touchy else rng.uniform(0.1, 2.0)
         if self.crashes_left:
             self.crashes_left -= 1
             if fate < 0.96:
@@ -140,6 +141,16 @@ class _Episode:
             faults.sleep(self.cluster, process, seconds)
             return seconds
         return 0.001
+
+    def _stalled(self) -> float:
+        """Seconds between a decision and its effect, in which an operator may step in."""
+        # Longer than a look may be old, shorter than a lease lives.
+        stall_s = self.rng.uniform(0.1, 4.0)
+        if self.rng.random() < 0.2:
+            cluster = self.cluster
+            cluster.later(stall_s / 2, lambda: faults.command(cluster, Command.PAUSE))
+            cluster.later(stall_s + 1.0, lambda: faults.command(cluster, Command.RESUME))
+        return stall_s
 
     def _failed(self, actor: Actor, error: Exception) -> float:
         """Outages pass; everything else is a bug that the simulation has found."""

@@ -20,7 +20,7 @@ def policy(rng: Random) -> Policy:
     surge, unavailable = rng.choice(limits)
     batches: list[int | str] = [1, 2, "100%"]
     return Policy(
-        instances_per_host=rng.choice([1, 2, 2]),
+        instances_per_host=rng.choice([1, 1, 2]),
         max_surge=surge,
         max_unavailable=unavailable,
         batch_size=rng.choice(batches),

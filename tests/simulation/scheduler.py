@@ -26,7 +26,7 @@ TOUCHY = frozenset(
         "store.claim_epoch.done",
     }
 )
-TOUCHY_CHANCE = 0.03
+TOUCHY_CHANCE = 0.05
 
 
 class _Yield:

@@ -36,7 +36,12 @@ def test_entering_a_state_starts_its_time_and_forgets_its_blocker() -> None:
     entered = enter(held, State.VERIFYING, 7.0)
     assert (entered.state_since, entered.blocker, entered.progress) == (7.0, None, 0)
     assert entered.deadline_at == 7.0 + deadline_s(held.policy, State.VERIFYING)
-    assert entered.cause == "before"
+    assert entered.cause == ""
+
+
+def test_way_back_carries_its_cause_along() -> None:
+    back = rollout(State.ROLLING_BACK, cause="it never became ready")
+    assert enter(back, State.ROLLED_BACK, 7.0).cause == "it never became ready"
 
 
 def test_two_releases_with_the_same_bytes_and_configuration_are_one_spec() -> None:
