@@ -178,6 +178,7 @@ class Container:
     labels: Mapping[str, str]
     status: str
     begun: str
+    ended: str
     exit_code: int
     error: str
     out_of_memory: bool
@@ -222,6 +223,7 @@ def parsed(inspected: Mapping[str, Any]) -> Container:
         labels=inspected["Config"].get("Labels") or {},
         status=state["Status"],
         begun=inspected["Created"] if state["Status"] == "created" else state["StartedAt"],
+        ended=state["FinishedAt"],
         exit_code=state["ExitCode"],
         error=" ".join(state.get("Error", "").split()).rstrip("."),
         out_of_memory=state.get("OOMKilled", False),
