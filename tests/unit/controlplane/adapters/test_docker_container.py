@@ -32,8 +32,13 @@ def placement(tmp_path: Path) -> Placement:
 
 
 def inspected(**state: Any) -> dict[str, Any]:
-    states = {"Status": "exited", "StartedAt": "then", "FinishedAt": "now"}
-    states |= {"ExitCode": 3, "Error": ""} | state
+    states = {
+        "Status": "exited",
+        "StartedAt": "then",
+        "FinishedAt": "now",
+        "ExitCode": 3,
+        "Error": "",
+    } | state
     return {
         "Id": "c1",
         "Name": "/camp-production.host-a-1",
