@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from controlplane.adapters import event_log
 from controlplane.adapters.postgres_errors import bounded
 from controlplane.domain.errors import Fenced, NotFound, Stale
-from controlplane.domain.fleet import HostDesired, HostReport
+from controlplane.domain.fleet import PROTOCOL, HostDesired, HostReport
 from controlplane.domain.model import Rollout
 from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
 
@@ -32,7 +32,8 @@ SELECT json_build_object(
         SELECT coalesce(json_agg(json_build_object(
             'name', name, 'desired_version', desired_version, 'images', images,
             'report', report, 'report_version', report_version,
-            'seen_at', coalesce(extract(epoch FROM seen_at), 0)) ORDER BY name), '[]')
+            'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent)
+            ORDER BY name), '[]')
         FROM hosts WHERE environment = e.name),
     'table', (
         SELECT json_build_object('revision', revision, 'members', members)
@@ -49,6 +50,7 @@ WHERE e.name = :environment
 DESIRED = text("""
 SELECT json_build_object(
     'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
+    'agent', h.agent, 'protocol', l.protocol,
     'policy', coalesce(r.rollout -> 'policy', e.policy),
     'slots', (
         SELECT coalesce(json_agg(goal ORDER BY slot), '[]')
@@ -93,7 +95,8 @@ RETURNING changed
 EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 
 CLAIM = text("""
-UPDATE leaders SET epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp()
+UPDATE leaders SET
+    epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
 WHERE environment = :environment AND epoch = :seen
 RETURNING epoch
 """)
@@ -145,7 +148,8 @@ ON CONFLICT (id) DO UPDATE SET job = excluded.job
 TOUCH_HOSTS = text("""
 UPDATE hosts SET
     desired_version = desired_version + 1,
-    images = coalesce(CAST(:images AS jsonb) -> name, images)
+    images = coalesce(CAST(:images AS jsonb) -> name, images),
+    agent = coalesce(CAST(:agents AS jsonb) -> name, agent)
 WHERE environment = :environment AND CAST(:touched AS jsonb) ? name
 """)
 
@@ -195,7 +199,7 @@ class PostgresStore:
         self._timeout_s = timeout_s
 
     async def claim_epoch(self, holder: str, seen: int) -> bool:
-        return await self._one(CLAIM, holder=holder, seen=seen) is not None
+        return await self._one(CLAIM, holder=holder, seen=seen, protocol=PROTOCOL) is not None
 
     async def epoch(self) -> int:
         issued: int | None = await self._one(EPOCH)
@@ -277,8 +281,8 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     if changes.jobs:
         todo.append((PUT_JOBS, {"jobs": _json(changes.jobs)}))
     if touched := _touched(changes):
-        images = _json(dict(changes.images))
-        todo.append((TOUCH_HOSTS, {"touched": _json(sorted(touched)), "images": images}))
+        goals = {"images": _json(dict(changes.images)), "agents": _json(dict(changes.agents))}
+        todo.append((TOUCH_HOSTS, goals | {"touched": _json(sorted(touched))}))
     if changes.table is not None:
         table = changes.table
         todo.append((PUT_TABLE, {"revision": table.revision, "members": _json(table.members)}))
@@ -297,6 +301,7 @@ def _touched(changes: Changes) -> set[str]:
         {goal.host for goal in changes.slots}
         | {host for host, _ in changes.freed}
         | {host for host, _ in changes.images}
+        | {host for host, _ in changes.agents}
         | {job.host for job in changes.jobs}
     )
 

@@ -64,6 +64,7 @@ leaders = Table(
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("holder", Text, nullable=False, server_default=""),
     Column("taken_at", TIMESTAMP, nullable=False, server_default=NOW),
+    Column("protocol", Integer, nullable=False, server_default="1"),
 )
 
 releases = Table(
@@ -113,7 +114,7 @@ slots = Table(
     Column("goal", JSONB(none_as_null=True), nullable=False),
 )
 
-# images: array of Release; report: the last HostReport or NULL.
+# images: array of Release; report: the last HostReport or NULL; agent: AgentGoal or NULL.
 hosts = Table(
     "hosts",
     metadata,
@@ -124,6 +125,7 @@ hosts = Table(
     Column("report", JSONB(none_as_null=True)),
     Column("report_version", BigInteger, nullable=False, server_default="0"),
     Column("seen_at", TIMESTAMP),
+    Column("agent", JSONB(none_as_null=True)),
 )
 
 # members: array of Member.

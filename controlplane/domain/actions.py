@@ -88,6 +88,14 @@ class FreeSlot:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReplaceAgent:
+    """Let a host's agent be succeeded by that of the release."""
+
+    host: str
+    release: Release
+
+
 Action = (
     PullImage
     | KeepImage
@@ -99,6 +107,7 @@ Action = (
     | DrainInstance
     | StopInstance
     | FreeSlot
+    | ReplaceAgent
 )
 
 

@@ -7,6 +7,15 @@ from enum import StrEnum
 
 from controlplane.domain.model import Policy, Release, Spec, count
 
+# Which goals and reports a program understands. Leaders and agents of neighbouring numbers work
+# together; raise it when an agent of the number before could misread what is written now.
+PROTOCOL = 1
+
+
+def skewed(theirs: int, ours: int = PROTOCOL) -> bool:
+    """Whether two programs are too far apart to believe each other."""
+    return abs(theirs - ours) > 1
+
 
 class Goal(StrEnum):
     """What the leader wants of a slot."""
@@ -127,6 +136,28 @@ class JobReport:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentGoal:
+    """Which release a host's agent shall run; `since` is database time and tells attempts apart."""
+
+    release: Release
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReport:
+    """What an agent says of itself; an unknown `digest` is empty.
+
+    `obstacle` says why it cannot be replaced. `refused` is the `since` of the goal whose successor
+    did not take over, and `detail` why not.
+    """
+
+    digest: str = ""
+    obstacle: str = ""
+    refused: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostReport:
     """Everything one agent saw in one look, and which version of its desired state it acted on."""
 
@@ -137,11 +168,16 @@ class HostReport:
     images: tuple[ImageReport, ...] = ()
     jobs: tuple[JobReport, ...] = ()
     agent_version: str = ""
+    protocol: int = PROTOCOL
+    agent: AgentReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HostDesired:
-    """What one host should run and hold; the version grows with each change to this host."""
+    """What one host should run and hold; the version grows with each change to this host.
+
+    `protocol` is that of the leader who wrote last; `agent` is None for whatever runs already.
+    """
 
     host: str
     epoch: int
@@ -150,6 +186,8 @@ class HostDesired:
     slots: tuple[SlotGoal, ...] = ()
     images: tuple[Release, ...] = ()
     jobs: tuple[Job, ...] = ()
+    agent: AgentGoal | None = None
+    protocol: int = PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +224,11 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host; `settled` when its last report is about the latest goals."""
+    """One host; `settled` when its last report is about the latest goals.
+
+    A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
+    something else.
+    """
 
     name: str
     silent_s: float
@@ -195,11 +237,18 @@ class Host:
     images: frozenset[str] = frozenset()
     wanted_images: frozenset[str] = frozenset()
     image_errors: tuple[ImageReport, ...] = ()
+    protocol: int = PROTOCOL
+    agent_version: str = ""
+    agent: AgentReport | None = None
+    agent_goal: AgentGoal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """One look at an environment: the only thing that decisions are made from."""
+    """One look at an environment: the only thing that decisions are made from.
+
+    `leader` is the host whose agent looks, empty where nobody leads.
+    """
 
     hosts: tuple[Host, ...]
     instances: tuple[Instance, ...]
@@ -207,6 +256,7 @@ class Fleet:
     unconfirmed: tuple[EdgeReading, ...] = ()
     jobs: tuple[Job, ...] = ()
     schema: frozenset[str] = field(default_factory=frozenset)
+    leader: str = ""
 
     @property
     def confirmed(self) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controlplane.domain.actions import ReplaceAgent
 from controlplane.domain.commands import Command, allowed
 from controlplane.domain.fleet import (
+    PROTOCOL,
     SERVING,
+    AgentGoal,
     Fleet,
     Goal,
     Host,
@@ -15,8 +18,11 @@ from controlplane.domain.fleet import (
     JobState,
     Phase,
     bounds,
+    skewed,
 )
 from controlplane.domain.model import Blocker, Policy, Release, Rollout
+
+AGENT_REPLACED = "agent_replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
         for image in host.image_errors:
             if image.permanent and image.digest == rollout.target.digest:
                 return Failure(f"{host.name} cannot use {rollout.target.version}: {image.error}")
+        if rollout.policy.update_agents and (obstacle := _obstacle(host)):
+            return Failure(f"The agent of {host.name} cannot be replaced: {obstacle}")
     return silence(fleet, rollout.policy) or edges(fleet) or images(rollout, fleet)
 
 
@@ -77,7 +85,60 @@ def silence(fleet: Fleet, policy: Policy) -> Wait | None:
     return _unheard(silent)
 
 
+def _obstacle(host: Host) -> str:
+    """Why the host's agent cannot be replaced; a silent host's is asked when it speaks."""
+    if host.silent:
+        return ""
+    if host.agent is None:
+        return "it is too old to say how. Replace it by hand this once."
+    return host.agent.obstacle
+
+
+def agents_begun(rollout: Rollout, fleet: Fleet) -> bool:
+    """The release held, and since then the agents are being replaced."""
+    goals = (host.agent_goal for host in fleet.hosts)
+    return any(goal is not None and _asked(rollout, goal) for goal in goals)
+
+
+def agents(rollout: Rollout, fleet: Fleet) -> ReplaceAgent | Wait | Failure | None:
+    """None: every agent is the release's, or none is to be. One at a time, the leader's last."""
+    target = rollout.target
+    if not rollout.policy.update_agents:
+        return None
+    outdated = [h for h in fleet.hosts if h.agent is None or h.agent.digest != target.digest]
+    if not outdated:
+        return None
+    under_way = [h for h in outdated if h.agent_goal and _asked(rollout, h.agent_goal)]
+    host = min(under_way or outdated, key=lambda h: (h.name == fleet.leader, h.name))
+    if not under_way:
+        return ReplaceAgent(host.name, target)
+    goal = host.agent_goal
+    if host.agent is not None and goal is not None and host.agent.refused == goal.since:
+        return Failure(
+            f"The agent of {host.name} goes on as {host.agent_version}: {host.agent.detail}"
+        )
+    return Wait(
+        AGENT_REPLACED,
+        f"The agent of {host.name} is being replaced by that of {target.version}.",
+        ("wait", "pause", "abort"),
+    )
+
+
+def _asked(rollout: Rollout, goal: AgentGoal) -> bool:
+    """The goal belongs to this attempt: after a pause a new one begins."""
+    return goal.release.digest == rollout.target.digest and goal.since >= rollout.state_since
+
+
 def _unheard(silent: list[Host]) -> Wait:
+    apart = [h for h in silent if skewed(h.protocol)]
+    if apart:
+        return Wait(
+            "protocol_skew",
+            f"The agent of {apart[0].name} speaks protocol {apart[0].protocol} and the leader"
+            f" {PROTOCOL}, and only neighbouring ones understand each other; its instances keep"
+            " serving.",
+            (f"replace the agent of {apart[0].name}", "pause", "rollback", "abort"),
+        )
     names = ", ".join(h.name for h in silent)
     return Wait(
         "host_silent",

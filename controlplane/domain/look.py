@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.domain.fleet import (
+    PROTOCOL,
     EdgeReading,
     Fleet,
     Host,
@@ -11,6 +12,7 @@ from controlplane.domain.fleet import (
     SlotGoal,
     SlotReport,
     Table,
+    skewed,
 )
 from controlplane.domain.records import HostRow, Snapshot
 
@@ -18,8 +20,11 @@ from controlplane.domain.records import HostRow, Snapshot
 SILENT_AFTER_S = 4.0
 
 
-def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...]) -> Fleet:
-    """The fleet as it can be believed now; an edge without the intended revision is unconfirmed."""
+def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = "") -> Fleet:
+    """The fleet as it can be believed now, by the agent of host `leader`.
+
+    An edge without the intended revision is unconfirmed.
+    """
     hosts = tuple(_host(row, snapshot.now) for row in snapshot.hosts)
     members = {(m.host, m.slot): m for m in snapshot.table.members}
     goals: dict[str, dict[int, SlotGoal]] = {row.name: {} for row in snapshot.hosts}
@@ -35,6 +40,7 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...]) -> Fleet:
         unconfirmed=_unconfirmed(snapshot.table, readings),
         jobs=snapshot.jobs,
         schema=snapshot.schema,
+        leader=leader,
     )
 
 
@@ -44,15 +50,20 @@ def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeR
 
 def _host(row: HostRow, now: float) -> Host:
     silent_s = max(0.0, now - row.seen_at)
-    images = row.report.images if row.report else ()
+    report = row.report
+    images = report.images if report else ()
     return Host(
         name=row.name,
         silent_s=silent_s,
-        silent=silent_s > SILENT_AFTER_S,
+        silent=silent_s > SILENT_AFTER_S or (report is not None and skewed(report.protocol)),
         settled=row.report is not None and row.report.desired_version == row.desired_version,
         images=frozenset(i.digest for i in images if i.present),
         wanted_images=frozenset(r.digest for r in row.images),
         image_errors=tuple(i for i in images if i.error),
+        protocol=report.protocol if report else PROTOCOL,
+        agent_version=report.agent_version if report else "",
+        agent=report.agent if report else None,
+        agent_goal=row.agent,
     )
 
 

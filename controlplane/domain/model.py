@@ -87,6 +87,7 @@ class Policy:
     batch_size: int | str = "100%"
     on_failure: OnFailure = OnFailure.ROLLBACK
     approval: bool = False
+    update_agents: bool = False
     min_healthy_s: float = 2.0
     bake_s: float = 5.0
     start_deadline_s: float = 60.0

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from controlplane.domain import gates
-from controlplane.domain.actions import Action, DropImage, KeepImage, Plan, PullImage, RunMigration
+from controlplane.domain.actions import (
+    Action,
+    DropImage,
+    KeepImage,
+    Plan,
+    PullImage,
+    ReplaceAgent,
+    RunMigration,
+)
 from controlplane.domain.fleet import Fleet, Goal, Job
 from controlplane.domain.gates import Failure, Wait
 from controlplane.domain.model import Kind, OnFailure, Policy, Release, Rollout, State
@@ -105,8 +113,8 @@ def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Pl
     wait = Wait(BAKING, f"The release must hold for {policy.bake_s:g} s.", ("wait", "rollback"))
     until = gates.blocker(wait, rollout, now).since + policy.bake_s
     if converged(rollout.target, fleet, policy):
-        if now >= until:
-            return Plan(_drop(rollout, fleet), State.SUCCEEDED, "The release held on every slot.")
+        if now >= until or gates.agents_begun(rollout, fleet):
+            return _agents(rollout, fleet, policy, now)
         return _waiting(rollout, wait, now, wake_at=until)
     step = _moving(rollout, fleet, policy, now)
     if step.actions or now >= until or not holds(rollout.target, fleet):
@@ -114,6 +122,23 @@ def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Pl
     # An edge or an agent that fails to answer once says nothing against the release: the bake
     # goes on. An instance that is not healthy begins it anew, by taking the blocker's place.
     return _waiting(rollout, wait, now, wake_at=until, progress=step.progress)
+
+
+def _agents(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
+    """The last part: the service holds, so whatever becomes of the agents takes nothing back."""
+    match gates.agents(rollout, fleet):
+        case ReplaceAgent(host, release) as replace:
+            reason = f"The service holds; the agent of {host} becomes that of {release.version}."
+            return Plan((replace,), State.VERIFYING, reason)
+        case Wait() as wait:
+            digest = rollout.target.digest
+            done = sum(h.agent is not None and h.agent.digest == digest for h in fleet.hosts)
+            held = progress(rollout.target, fleet, policy)
+            return _waiting(rollout, wait, now, progress=held + done)
+        case Failure(sentence):
+            return Plan((), State.PAUSED, sentence, cause=sentence)
+        case None:
+            return Plan(_drop(rollout, fleet), State.SUCCEEDED, "The release held on every slot.")
 
 
 def _paused(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
@@ -187,6 +212,8 @@ def _expired(rollout: Rollout) -> Plan:
     waited = rollout.blocker.sentence if rollout.blocker else "nothing moved."
     cause = f"The deadline for {rollout.state} passed: {waited}"
     match rollout.state:
+        case State.VERIFYING if rollout.blocker and rollout.blocker.code == gates.AGENT_REPLACED:
+            return Plan((), State.PAUSED, cause, cause=cause)
         case State.PROGRESSING | State.VERIFYING:
             return _give_up(rollout, cause)
         case State.AWAITING_APPROVAL | State.PAUSED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.domain.fleet import HostReport, Job, SlotGoal, Table
+from controlplane.domain.fleet import AgentGoal, HostReport, Job, SlotGoal, Table
 from controlplane.domain.model import Environment, Release, Rollout
 
 # Facts are compared at commit, but silence is not a fact that anybody writes: an old look may
@@ -22,6 +22,7 @@ class HostRow:
     report: HostReport | None
     report_version: int
     seen_at: float
+    agent: AgentGoal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ class Changes:
     """What one step writes, all or nothing.
 
     `slots` are upserts, `freed` deletes; hosts named in either, in `images` (the new whole list
-    of a host) or in `jobs` get a new desired version. `events` are (kind, message) for the log.
-    `held`: the release the environment now runs, and the one to go back to. `moves` is false when
-    only the explanation of a wait has changed.
+    of a host), in `jobs` or in `agents` get a new desired version. `events` are (kind, message)
+    for the log. `held`: the release the environment now runs, and the one to go back to. `moves`
+    is false when only the explanation of a wait has changed.
     """
 
     rollout: Rollout | None = None
@@ -60,3 +61,4 @@ class Changes:
     events: tuple[tuple[str, str], ...] = ()
     held: tuple[Release, Release | None] | None = None
     moves: bool = True
+    agents: tuple[tuple[str, AgentGoal], ...] = ()

@@ -14,12 +14,13 @@ from controlplane.domain.actions import (
     KeepImage,
     Plan,
     PullImage,
+    ReplaceAgent,
     RunMigration,
     StartInstance,
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Fleet, Goal, Job, Member, SlotGoal, Table
+from controlplane.domain.fleet import AgentGoal, Fleet, Goal, Job, Member, SlotGoal, Table
 from controlplane.domain.model import (
     Environment,
     Kind,
@@ -42,6 +43,7 @@ class _Draft:
     freed: list[tuple[str, int]] = field(default_factory=list)
     images: dict[str, tuple[Release, ...]] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    agents: dict[str, AgentGoal] = field(default_factory=dict)
     members: set[Member] | None = None
     events: list[tuple[str, str]] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
         freed=tuple(draft.freed),
         images=tuple(draft.images.items()),
         jobs=tuple(draft.jobs),
+        agents=tuple(draft.agents.items()),
         table=_table(seen.table, draft.members),
         events=tuple(draft.events),
         held=_held(seen.environment, after) if after is not None and before != after else None,
@@ -144,6 +147,9 @@ def _apply(draft: _Draft, action: Action) -> None:
         case FreeSlot(host, slot):
             draft.freed.append((host, slot))
             draft.events.append(("action", f"{host}/{slot} is gone"))
+        case ReplaceAgent(host, release):
+            draft.agents[host] = AgentGoal(release, draft.seen.now)
+            draft.events.append(("action", f"{host} replaces its agent by {release.version}'s"))
         case _:
             assert_never(action)
 

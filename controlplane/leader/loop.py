@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from controlplane.domain.actions import Plan
@@ -34,6 +35,8 @@ class Leader:
     store: Store
     routing: Routing
     bus: Bus
+    # An agent that is being replaced leaves the lead to one that is not.
+    abstains: Callable[[], bool] = lambda: False
     followed: int = 0
 
     async def tick(self) -> float:
@@ -42,6 +45,9 @@ class Leader:
         Raises Unavailable when PostgreSQL or Redis does not answer, BrokenInvariant for a plan
         that must not be carried out.
         """
+        if self.abstains():
+            await self.tenure.step_down()
+            return FOLLOW_S
         if self.tenure.safe_epoch() is None:
             await self.tenure.step_down()
             if not await self.tenure.campaign():
@@ -57,7 +63,8 @@ class Leader:
     async def _step(self) -> float:
         seen = await self.store.observe()
         await self._publish(seen)
-        fleet = look(seen, await self.routing.readings(seen.environment.edges))
+        readings = await self.routing.readings(seen.environment.edges)
+        fleet = look(seen, readings, self.tenure.host)
         decided = decide(seen, fleet)
         step = changes(seen, fleet, decided)
         if step is not None:
@@ -84,6 +91,7 @@ class Leader:
         await self.store.commit(self._epoch(), seen, step)
         touched = {s.host for s in step.slots} | {h for h, _ in step.freed}
         touched |= {h for h, _ in step.images} | {j.host for j in step.jobs}
+        touched |= {h for h, _ in step.agents}
         await self.bus.nudge("events", *(f"host:{h}" for h in sorted(touched)))
 
     def _epoch(self) -> int:

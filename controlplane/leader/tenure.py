@@ -26,6 +26,11 @@ class Tenure:
     epoch: int | None = None
     renewed_at: float = 0.0
 
+    @property
+    def host(self) -> str:
+        """The host of this holder, which is `host#pid`."""
+        return self.holder.partition("#")[0]
+
     def safe_epoch(self) -> int | None:
         """The epoch to write with, or None once the last renewal is too long ago.
 

@@ -127,6 +127,7 @@ class FakeStore:
                 report if changed else row.report,
                 row.report_version + changed,
                 self.world.now,
+                row.agent,
             )
         await self.world.point("store.report.done")
         return changed
@@ -190,8 +191,8 @@ class FakeStore:
         )
 
     def _write(self, changes: Changes) -> None:
-        images = dict(changes.images)
-        touched = set(images)
+        images, agents = dict(changes.images), dict(changes.agents)
+        touched = images.keys() | agents.keys()
         for goal in changes.slots:
             self.slots[goal.host, goal.slot] = goal
             touched.add(goal.host)
@@ -210,6 +211,7 @@ class FakeStore:
                 row.report,
                 row.report_version,
                 row.seen_at,
+                agents.get(name, row.agent),
             )
         if changes.slots or changes.freed:
             self._goals = None
@@ -235,6 +237,7 @@ class FakeStore:
             jobs=tuple(
                 job for job in self._jobs() if job.host == row.name and job.state not in ENDED
             ),
+            agent=row.agent,
         )
 
     def _merge(self, report: HostReport) -> bool:
