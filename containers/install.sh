@@ -5,6 +5,7 @@ set -eu
 
 export VIRTUAL_ENV="$UV_PROJECT_ENVIRONMENT"
 packages='camp controlplane migrations'
+scratch=${TMPDIR:-/tmp}
 
 # The lock file holds the addresses of the index it was made with, and uv fetches from them
 # whatever its default index is. Behind a mirror: the same versions and hashes, from there.
@@ -14,14 +15,14 @@ dependencies() {
         return
     fi
     uv venv --quiet "$UV_PROJECT_ENVIRONMENT"
-    uv export --quiet --frozen --no-default-groups --no-emit-project --output-file /tmp/requirements.txt
-    uv pip sync --compile-bytecode --require-hashes /tmp/requirements.txt
+    uv export --quiet --frozen --no-default-groups --no-emit-project --output-file "$scratch/requirements.txt"
+    uv pip sync --compile-bytecode --require-hashes "$scratch/requirements.txt"
 }
 
 # What the project adds goes to /layer as well, to become a layer of its own. Compiled alone:
 # uv would compile every dependency again.
 project() {
-    touch /tmp/before
+    touch "$scratch/before"
     if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
         uv sync --locked --no-default-groups --no-editable --no-compile-bytecode
     else
@@ -32,7 +33,7 @@ project() {
         "$VIRTUAL_ENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$site/$package"
     done
     mkdir /layer
-    find "$VIRTUAL_ENV" -type f -cnewer /tmp/before -exec cp --parents -t /layer {} +
+    find "$VIRTUAL_ENV" -type f -cnewer "$scratch/before" -exec cp --parents -t /layer {} +
 }
 
 case ${1:-} in
