@@ -126,7 +126,8 @@ class InstanceView(Struct, frozen=True, kw_only=True):
 class HostView(Struct, frozen=True, kw_only=True):
     """One host; `settled` when its last report is about the latest goals.
 
-    `silent_s` is None while no agent has ever reported for it.
+    `silent_s` is None while no agent has ever reported for it. `runtime_error`: its agent reports,
+    but cannot see the instances.
     """
 
     environment: str
@@ -137,6 +138,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     agent_version: str
     images: tuple[str, ...]
     image_errors: tuple[str, ...]
+    runtime_error: str = ""
     instances: tuple[InstanceView, ...]
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import docker
 from docker.errors import APIError, DockerException
@@ -18,27 +18,28 @@ from docker.utils import kwargs_from_env
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
-from controlplane.domain.errors import ControlError, Unavailable
+from controlplane.domain.errors import RuntimeUnavailable
 
 T = TypeVar("T")
 TIMEOUT_S = 20
 NOT_FOUND = 404
 CONFLICT = 409
+# A host whose agent is quiet for 4 s counts as silent; it must be able to say why before that.
+ANSWER_S = 3.0
 CLOCK_SAMPLES = 9
 CLOCK_GRAIN_S = 0.01
 
 
-class EngineUnavailable(Unavailable):
+class EngineUnavailable(RuntimeUnavailable):
     """The Docker engine did not answer; what runs on it is left alone."""
 
     code = "engine_unavailable"
 
 
-class EngineRefused(ControlError):
+class EngineRefused(RuntimeUnavailable):
     """The Docker engine answered with an error; `status` is that of HTTP."""
 
     code = "engine_refused"
-    retry = True
 
     def __init__(self, sentence: str, status: int) -> None:
         super().__init__(sentence)
@@ -51,14 +52,35 @@ class Engine:
     The client is made with the first call: an engine that is down then is down for that call only.
     """
 
-    def __init__(self, url: str = "", timeout_s: int = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str = "", timeout_s: int = TIMEOUT_S, answer_s: float = ANSWER_S
+    ) -> None:
         self._url = url
         self._timeout_s = timeout_s
+        self._answer_s = answer_s
+        self._late: asyncio.Future[Any] | None = None
         self._client: docker.APIClient | None = None
         self._making = threading.Lock()
 
     async def call(self, work: Callable[[docker.APIClient], T]) -> T:
-        """Run `work` in a thread. Raises EngineUnavailable or EngineRefused."""
+        """Run `work` in a thread. Raises EngineUnavailable or EngineRefused.
+
+        What takes longer than `answer_s` goes on behind us, and nothing else is begun until it is
+        over: an engine that hangs gets no second request, and two works never meet.
+        """
+        if self._late is not None and not self._late.done():
+            raise self._silent(f"it has an earlier request for longer than {self._answer_s:g} s")
+        self._late = None
+        running = asyncio.ensure_future(asyncio.to_thread(self.do, work))
+        await asyncio.wait((running,), timeout=self._answer_s)
+        if running.done():
+            return running.result()
+        running.add_done_callback(_heard)
+        self._late = running
+        raise self._silent(f"no answer for {self._answer_s:g} s")
+
+    async def aside(self, work: Callable[[docker.APIClient], T]) -> T:
+        """Run `work` as `call` does, for as long as it takes, beside whatever else runs."""
         return await asyncio.to_thread(self.do, work)
 
     def do(self, work: Callable[[docker.APIClient], T]) -> T:
@@ -87,11 +109,20 @@ class Engine:
                 f"The Docker engine refuses: {said(error)}.", status(error)
             ) from error
         except (DockerException, RequestException, HTTPError, OSError) as error:
-            raise EngineUnavailable(
-                f"The Docker engine{f' at {self._url}' if self._url else ''} does not answer"
-                f" ({_reason(error)}); start it, or let this user use it (`docker info` tells)."
-                " Nothing on this host is changed until it does."
-            ) from error
+            raise self._silent(_reason(error)) from error
+
+    def _silent(self, reason: str) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"The Docker engine{f' at {self._url}' if self._url else ''} does not answer"
+            f" ({reason}); start it, or let this user use it (`docker info` tells)."
+            " Nothing on this host is changed until it does."
+        )
+
+
+def _heard(late: asyncio.Future[T]) -> None:
+    """Take note of how a late work ended: the next look tells what it has done."""
+    if not late.cancelled():
+        late.exception()
 
 
 def said(error: APIError) -> str:

@@ -113,7 +113,7 @@ class DockerRuntime:
         return await self._jobs.reports()
 
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
-        return await self._engine.call(lambda client: self._tail(client, slot, lines))
+        return await self._engine.aside(lambda client: self._tail(client, slot, lines))
 
     def _slots(self, client: docker.APIClient) -> tuple[Container, ...]:
         return docker_look.containers(client, self._placement, "camp.slot")

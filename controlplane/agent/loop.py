@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import Fenced, NotFound
+from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable
 from controlplane.domain.fleet import (
+    BLIND_STEP_S,
     Goal,
     HostDesired,
     HostReport,
@@ -45,6 +46,8 @@ class Agent:
     version: str = ""
     watches: dict[int, Watch] = field(default_factory=dict)
     looked: bool = False
+    last: HostReport | None = None
+    blind_since: float | None = None
 
     async def tick(self) -> float:
         """One look and the next step of every slot. Returns the seconds until the next look.
@@ -53,13 +56,31 @@ class Agent:
         such host, Fenced for goals of an outdated epoch; nothing on the host changes then.
         """
         desired = await self._desired()
+        try:
+            report, wait_s = await self._carry_out(desired)
+        except RuntimeUnavailable as error:
+            report, wait_s = self._blind(desired, error), CALM_S
+        if await self.store.report(report):
+            await self.bus.nudge("leader", "events")
+        return wait_s
+
+    async def _carry_out(self, desired: HostDesired) -> tuple[HostReport, float]:
         await self._hold_images(desired)
         await self._run_jobs(desired)
         slots = await self._slots(desired)
         self.looked = True
-        if await self.store.report(await self._report(desired, slots)):
-            await self.bus.nudge("leader", "events")
-        return CALM_S if _calm(desired, slots) else BUSY_S
+        self.last = await self._report(desired, slots)
+        self.blind_since = None
+        return self.last, CALM_S if _calm(desired, slots) else BUSY_S
+
+    def _blind(self, desired: HostDesired, error: RuntimeUnavailable) -> HostReport:
+        """What was seen last, said to be no more than that."""
+        now = self.clock.monotonic()
+        self.blind_since = now if self.blind_since is None else self.blind_since
+        # Who has never seen anything has not acted on any goals either.
+        last = self.last or HostReport(self.host, desired.epoch, -1, agent_version=self.version)
+        blind_s = (now - self.blind_since) // BLIND_STEP_S * BLIND_STEP_S
+        return replace(last, epoch=desired.epoch, runtime_error=error.sentence, blind_s=blind_s)
 
     async def _desired(self) -> HostDesired:
         """The goals of the highest epoch this host has heard of."""

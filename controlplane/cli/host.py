@@ -69,6 +69,7 @@ def _card(one: HostView) -> list[str]:
     lines = [
         f"{one.name} in {one.environment}: last seen {_seen(one)}, agent {one.agent_version or '-'}"
     ]
+    lines += [f"  {one.runtime_error}"] if one.runtime_error else []
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
     return lines + table(INSTANCE_HEAD, [_row(i) for i in one.instances])

@@ -33,6 +33,12 @@ class BusUnavailable(Unavailable):
     code = "bus_unavailable"
 
 
+class RuntimeUnavailable(Unavailable):
+    """What runs a host's instances did not answer, or not as it should; they may still serve."""
+
+    code = "runtime_unavailable"
+
+
 class Fenced(ControlError):
     """A newer leader exists: step down at once, nothing was written."""
 

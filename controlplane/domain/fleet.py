@@ -40,6 +40,8 @@ class Phase(StrEnum):
     EXITED = "exited"
 
 
+# A report that differs wakes the leader; how long it is blind need not do that each second.
+BLIND_STEP_S = 5.0
 SERVING = frozenset({Phase.READY, Phase.HEALTHY})
 NOT_SERVING = frozenset({Phase.STARTING, Phase.EXITED})
 
@@ -159,7 +161,10 @@ class AgentReport:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """Everything one agent saw in one look, and which version of its desired state it acted on."""
+    """Everything one agent saw in one look, and which version of its desired state it acted on.
+
+    With a `runtime_error` the rest is what it saw last, `blind_s` ago in steps of BLIND_STEP_S.
+    """
 
     host: str
     epoch: int
@@ -170,6 +175,8 @@ class HostReport:
     agent_version: str = ""
     protocol: int = PROTOCOL
     agent: AgentReport | None = None
+    runtime_error: str = ""
+    blind_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +233,9 @@ class Instance:
 class Host:
     """One host; `settled` when its last report is about the latest goals.
 
+    `silent` when nothing is known of its instances, for `silent_s` by now: its agent does not
+    report, or cannot see them either; `runtime_error` then says why.
+
     A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
     something else.
     """
@@ -241,6 +251,7 @@ class Host:
     agent_version: str = ""
     agent: AgentReport | None = None
     agent_goal: AgentGoal | None = None
+    runtime_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

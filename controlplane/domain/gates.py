@@ -139,6 +139,14 @@ def _unheard(silent: list[Host]) -> Wait:
             " serving.",
             (f"replace the agent of {apart[0].name}", "pause", "rollback", "abort"),
         )
+    broken = next((h for h in silent if h.runtime_error), None)
+    if broken is not None:
+        return Wait(
+            "runtime_unavailable",
+            f"{broken.name} cannot see its instances, which may still serve: "
+            f"{broken.runtime_error}",
+            ("repair what runs its instances", "pause", "rollback", "abort"),
+        )
     names = ", ".join(h.name for h in silent)
     return Wait(
         "host_silent",

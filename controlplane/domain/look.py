@@ -49,17 +49,20 @@ def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeR
 
 
 def _host(row: HostRow, now: float) -> Host:
-    silent_s = max(0.0, now - row.seen_at)
+    unheard_s = max(0.0, now - row.seen_at)
+    unheard = unheard_s > SILENT_AFTER_S
     report = row.report
+    error = report.runtime_error if report and not unheard else ""
     images = report.images if report else ()
     return Host(
         name=row.name,
-        silent_s=silent_s,
-        silent=silent_s > SILENT_AFTER_S or (report is not None and skewed(report.protocol)),
-        settled=row.report is not None and row.report.desired_version == row.desired_version,
+        silent_s=unheard_s + (report.blind_s if report else 0.0),
+        silent=unheard or bool(error) or (report is not None and skewed(report.protocol)),
+        settled=report is not None and report.desired_version == row.desired_version,
         images=frozenset(i.digest for i in images if i.present),
         wanted_images=frozenset(r.digest for r in row.images),
         image_errors=tuple(i for i in images if i.error),
+        runtime_error=error,
         protocol=report.protocol if report else PROTOCOL,
         agent_version=report.agent_version if report else "",
         agent=report.agent if report else None,

@@ -104,6 +104,7 @@ def host_view(environment: str, host: Host, row: HostRow | None, fleet: Fleet) -
         agent_version=report.agent_version if report is not None else "",
         images=tuple(sorted(host.images)),
         image_errors=tuple(f"{image.digest}: {image.error}" for image in host.image_errors),
+        runtime_error=host.runtime_error,
         instances=tuple(
             instance_view(environment, instance)
             for instance in fleet.instances

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from controlplane.domain.errors import RuntimeUnavailable
 from controlplane.domain.fleet import ImageReport, Job, JobReport, JobState
 from controlplane.domain.model import Release, Spec
 from controlplane.ports.health import Probe
@@ -101,7 +102,8 @@ class FakeJob:
 class FakeMachine:
     """What survives the death of an agent: processes, bytes and one-shot runs of one host.
 
-    `behaviours` is by digest and may be shared between hosts. `outages` are world-time windows in
+    While `broken` the runtime raises, and what was asked of it before goes on. `behaviours` is by
+    digest and may be shared between hosts. `outages` are world-time windows in
     which no instance here is ready. `on_job` is called once for each job that succeeded,
     `on_start` after each start.
     """
@@ -118,6 +120,7 @@ class FakeMachine:
     pull_attempts: dict[str, int] = field(default_factory=dict)
     job_attempts: dict[str, int] = field(default_factory=dict)
     starts: int = 0
+    broken: bool = False
 
     def behaviour(self, digest: str) -> Behaviour:
         return self.behaviours.get(digest, DEFAULT)
@@ -240,8 +243,13 @@ class FakeRuntime:
         self._machine = machine
         self._world = machine.world
 
+    async def _point(self, name: str) -> None:
+        await self._world.point(name)
+        if self._machine.broken:
+            raise RuntimeUnavailable(f"The engine of {self._machine.host} does not answer.")
+
     async def running(self) -> tuple[Running, ...]:
-        await self._world.point("runtime.running")
+        await self._point("runtime.running")
         now = self._world.now
         slots = self._machine.slots
         gone = [p.slot for p in slots.values() if p.stopping and p.ends <= now]
@@ -253,43 +261,43 @@ class FakeRuntime:
         )
 
     async def start(self, slot: int, release: Release) -> None:
-        await self._world.point("runtime.start")
+        await self._point("runtime.start")
         self._machine.begin(slot, release)
         await self._world.point("runtime.start.done")
 
     async def stop(self, slot: int, grace_s: float) -> None:
-        await self._world.point("runtime.stop")
+        await self._point("runtime.stop")
         self._machine.end(slot, grace_s)
         await self._world.point("runtime.stop.done")
 
     async def pull(self, release: Release) -> None:
-        await self._world.point("runtime.pull")
+        await self._point("runtime.pull")
         self._machine.fetch(release)
         await self._world.point("runtime.pull.done")
 
     async def images(self) -> tuple[ImageReport, ...]:
-        await self._world.point("runtime.images")
+        await self._point("runtime.images")
         now = self._world.now
         return tuple([p.report for p in self._machine.pulls.values() if p.done_at <= now])
 
     async def prune(self, keep: frozenset[str]) -> None:
-        await self._world.point("runtime.prune")
+        await self._point("runtime.prune")
         self._machine.drop(keep)
         await self._world.point("runtime.prune.done")
 
     async def run_once(self, job: Job) -> None:
-        await self._world.point("runtime.run_once")
+        await self._point("runtime.run_once")
         self._machine.run(job)
         await self._world.point("runtime.run_once.done")
 
     async def jobs(self) -> tuple[JobReport, ...]:
-        await self._world.point("runtime.jobs")
+        await self._point("runtime.jobs")
         self._machine.settle()
         now = self._world.now
         return tuple([_job_report(run, now) for run in self._machine.runs.values()])
 
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
-        await self._world.point("runtime.logs")
+        await self._point("runtime.logs")
         process = self._machine.slots.get(slot)
         return (f"started {process.spec.version}",)[:lines] if process else ()
 

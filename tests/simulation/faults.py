@@ -136,6 +136,14 @@ def _readiness_flaps(rng: Random, c: Cluster, begin: float, end: float) -> Timed
     return []
 
 
+def _engine_breaks(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    machine = c.machines[rng.choice(c.hosts)]
+    return [
+        (begin, lambda: _set(machine, "broken", True)),
+        (end, lambda: _set(machine, "broken", False)),
+    ]
+
+
 def _nudges_fail(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     return [
         (begin, lambda: _set(c.redis, "copies", lambda _: rng.choice([0, 0, 2]))),
@@ -160,6 +168,7 @@ _KINDS: tuple[Callable[[Random, Cluster, float, float], Timed], ...] = (
     _leader_sleeps,
     _instance_dies,
     _readiness_flaps,
+    _engine_breaks,
     _nudges_fail,
     _operator,
 )

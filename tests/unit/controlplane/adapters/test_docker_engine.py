@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.adapters.docker_engine import Engine, EngineUnavailable, epoch_s, monotonic_s
+from tests.waiting import eventually
 
 
 # Docker's client drops a socket that could not connect without closing it.
@@ -39,3 +41,26 @@ def test_a_moment_has_one_place_on_the_monotonic_clock() -> None:
 
 def test_a_moment_is_never_in_the_future() -> None:
     assert monotonic_s(time.time() + 3600) <= time.monotonic()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+async def test_engine_that_hangs_gets_no_second_request_until_the_first_is_over(
+    tmp_path: Path,
+) -> None:
+    engine = Engine(f"unix://{tmp_path}/hung.sock", answer_s=0.05)
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(f"{tmp_path}/hung.sock")
+        hung.listen()
+        with pytest.raises(EngineUnavailable, match=r"no answer for 0\.05 s"):
+            await engine.call(lambda client: client.version())
+        with pytest.raises(EngineUnavailable, match="earlier request"):
+            await engine.call(lambda client: client.version())
+
+    async def refused() -> bool:
+        with pytest.raises(EngineUnavailable) as caught:
+            await engine.call(lambda client: client.version())
+        return "refused" in caught.value.sentence
+
+    assert await eventually(refused)
+    gc.collect()

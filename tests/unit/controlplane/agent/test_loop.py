@@ -246,3 +246,28 @@ async def test_failed_instance_does_not_keep_the_agent_busy(ground: Ground) -> N
     await ground.ticks(6.0)
     assert ground.told().phase is Phase.FAILED
     assert await ground.agent.tick() == CALM_S
+
+
+async def test_host_whose_engine_is_gone_reports_what_it_saw_last_and_why(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(2.0)
+    before = ground.told()
+    ground.machine.broken = True
+    await ground.ticks(12.0)
+    report = ground.store.hosts["host-a"].report
+    assert report is not None
+    assert "does not answer" in report.runtime_error
+    assert (report.blind_s, ground.told()) == (10.0, before)
+    ground.machine.broken = False
+    await ground.agent.tick()
+    report = ground.store.hosts["host-a"].report
+    assert report is not None
+    assert (report.runtime_error, report.blind_s) == ("", 0.0)
+
+
+async def test_agent_born_beside_a_broken_engine_has_acted_on_nothing(ground: Ground) -> None:
+    ground.machine.broken = True
+    await ground.agent.tick()
+    report = ground.store.hosts["host-a"].report
+    assert report is not None
+    assert (report.desired_version, report.slots) == (-1, ())

@@ -124,3 +124,13 @@ def test_blocker_offers_only_commands_that_would_be_accepted() -> None:
     checking = gates.blocker(wait, rollout(State.PREFLIGHT), 1.0).next_actions
     assert "pause" not in checking
     assert checking[-1] == "abort"
+
+
+def test_host_that_cannot_see_its_instances_is_named_with_the_reason() -> None:
+    look = fleet(*[replace(i, silent=i.host == "host-b") for i in full()])
+    a, b, c = look.hosts
+    blind = replace(look, hosts=(a, replace(b, runtime_error="The engine does not answer."), c))
+    wait = gates.silence(blind, Policy())
+    assert wait is not None
+    assert wait.code == "runtime_unavailable"
+    assert wait.sentence.startswith("host-b cannot see its instances, which may still serve: The")

@@ -88,3 +88,23 @@ def test_edge_without_the_intended_revision_is_unconfirmed() -> None:
     mute = EdgeReading("http://g", None, "no answer")
     assert look(snapshot(), (right,)).confirmed
     assert look(snapshot(), (right, behind, mute)).unconfirmed == (behind, mute)
+
+
+def test_host_that_cannot_see_its_instances_is_silent_and_says_why() -> None:
+    seen = snapshot(GOAL)
+    row = seen.hosts[0]
+    assert row.report is not None
+    blind = replace(row, report=replace(row.report, runtime_error="gone", blind_s=20.0))
+    fleet = look(replace(seen, hosts=(blind,)), ())
+    (host,), (one,) = fleet.hosts, fleet.instances
+    assert (host.silent, host.silent_s, host.runtime_error) == (True, 20.0, "gone")
+    assert (one.available, one.phase) == (False, Phase.HEALTHY)
+
+
+def test_error_of_an_agent_that_fell_silent_is_old_news() -> None:
+    seen = snapshot(GOAL, seen_at=0.0)
+    row = seen.hosts[0]
+    assert row.report is not None
+    blind = replace(row, report=replace(row.report, runtime_error="gone"))
+    (host,) = look(replace(seen, hosts=(blind,)), ()).hosts
+    assert (host.silent, host.runtime_error) == (True, "")
