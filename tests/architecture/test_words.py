@@ -88,7 +88,9 @@ def test_paths_quoted_in_documents_exist() -> None:
 
 def test_environment_variables_in_documents_are_read_somewhere() -> None:
     code = "\n".join(
-        text(name) for name in files() if name.suffix in {".py", ".toml", ".sh"} or name.suffix == ""
+        text(name)
+        for name in files()
+        if name.suffix in {".py", ".toml", ".sh"} or name.suffix == ""
     )
     named = {(str(name), word) for name in documents() for word in VARIABLE.findall(text(name))}
     assert sorted((name, word) for name, word in named if word not in code) == []
