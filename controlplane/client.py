@@ -16,6 +16,7 @@ import msgspec
 from httpx_sse import EventSource, SSEError
 
 from controlplane.domain.errors import (
+    AgentSilent,
     BundleError,
     BusUnavailable,
     Conflict,
@@ -24,6 +25,7 @@ from controlplane.domain.errors import (
     Invalid,
     NotAllowed,
     NotFound,
+    RuntimeUnavailable,
     Stale,
     StoreUnavailable,
     Unavailable,
@@ -35,6 +37,7 @@ from controlplane.wire import (
     EventView,
     HostView,
     InstanceView,
+    LogView,
     Problem,
     PutEnvironment,
     ReleaseAdded,
@@ -47,6 +50,7 @@ from controlplane.wire import (
 
 T = TypeVar("T")
 KNOWN: tuple[type[ControlError], ...] = (
+    AgentSilent,
     BundleError,
     BusUnavailable,
     Conflict,
@@ -54,6 +58,7 @@ KNOWN: tuple[type[ControlError], ...] = (
     Invalid,
     NotAllowed,
     NotFound,
+    RuntimeUnavailable,
     Stale,
     StoreUnavailable,
     Unavailable,
@@ -195,6 +200,12 @@ class ControlClient:
     async def instances(self, environment: str | None = None) -> list[InstanceView]:
         return await self._get("/instances", list[InstanceView], environment=environment)
 
+    async def logs(self, environment: str, host: str, slot: int, lines: int = 100) -> LogView:
+        """The last lines of one slot; an agent that does not answer is not asked for long."""
+        path = f"/hosts/{_part(environment)}/{_part(host)}/slots/{slot}/logs"
+        patience = _Patience(self._first_patience_s)
+        return await self._ask("GET", path, LogView, patience, params=_query(lines=lines))
+
     async def why(self, rollout: str) -> Why:
         return await self._get(f"/why/{_part(rollout)}", Why)
 
@@ -292,9 +303,12 @@ class ControlClient:
             headers={"content-type": "application/json"},
         )
 
-    async def _ask(self, method: str, path: str, kind: type[T], **call: Any) -> T:
+    async def _ask(
+        self, method: str, path: str, kind: type[T], patience: _Patience | None = None, **call: Any
+    ) -> T:
         """Every write here may be repeated: it is a PUT, adds the same release, or has a key."""
-        patience = _Patience(self._patience_s if self._reached else self._first_patience_s)
+        limit_s = self._patience_s if self._reached else self._first_patience_s
+        patience = patience or _Patience(limit_s)
         while True:
             try:
                 response = await self._http.request(method, path, **call)

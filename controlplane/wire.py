@@ -142,6 +142,15 @@ class HostView(Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceView, ...]
 
 
+class LogView(Struct, frozen=True, kw_only=True):
+    """The last lines that one slot's process or container wrote, oldest first."""
+
+    environment: str
+    host: str
+    slot: int
+    lines: tuple[str, ...]
+
+
 class EventView(Struct, frozen=True, kw_only=True):
     """One line of the log."""
 

@@ -15,6 +15,7 @@ from controlplane.adapters.postgres_store import PostgresStore
 from controlplane.adapters.redis_bus import RedisBus
 from controlplane.adapters.redis_client import open_redis
 from controlplane.adapters.redis_lease import RedisLease
+from controlplane.adapters.redis_logs import RedisLogs
 from controlplane.domain.errors import BusUnavailable
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
@@ -34,6 +35,7 @@ def control_api(
         lease=lambda environment: _lease(redis, environment),
         bus=lambda environment: RedisBus(redis, environment) if redis else NoBus(),
         listener=lambda environment: _listener(redis, environment),
+        logs=lambda environment: RedisLogs(_connected(redis), environment),
     )
 
     async def close() -> None:
@@ -56,9 +58,15 @@ class NoBus:
 
 
 def _lease(redis: Redis | None, environment: str) -> Lease:
+    return RedisLease(_connected(redis), environment)
+
+
+def _connected(redis: Redis | None) -> Redis:
     if redis is None:
-        raise BusUnavailable("REDIS_URL is not set for this instance")
-    return RedisLease(redis, environment)
+        raise BusUnavailable(
+            "REDIS_URL is not set for this instance; set it, or ask another instance."
+        )
+    return redis
 
 
 def _listener(redis: Redis | None, environment: str) -> AbstractAsyncContextManager[Bus]:

@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from controlplane.adapters import redis_logs
 from controlplane.adapters.docker_container import Placement
 from controlplane.adapters.file_memory import FileMemory
 from controlplane.adapters.http_health import HttpHealth
@@ -26,6 +27,7 @@ from controlplane.adapters.redis_client import open_redis, translated
 from controlplane.adapters.redis_lease import RedisLease
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.agent.logs import LogReader
 from controlplane.agent.loop import Agent
 from controlplane.domain.errors import ControlError, NotFound
 from controlplane.leader.loop import LOOK_S, Leader
@@ -93,6 +95,11 @@ async def _work(task: Assignment, runtime: Runtime) -> None:
         leader_bus = await stack.enter_async_context(
             RedisBus(client, task.environment, ("leader",))
         )
+        log_bus = await stack.enter_async_context(
+            RedisBus(client, task.environment, (redis_logs.topic(task.host),))
+        )
+        requests = redis_logs.RedisLogRequests(client, task.environment, task.host)
+        reader = LogReader(requests, runtime)
         clock = SystemClock()
         memory = FileMemory(task.folder / "epoch")
         agent = Agent(task.host, store, runtime, health, memory, host_bus, clock, task.version)
@@ -101,6 +108,7 @@ async def _work(task: Assignment, runtime: Runtime) -> None:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_loop("agent", agent.tick, host_bus, stop))
             loops.create_task(_loop("leader", leader.tick, leader_bus, stop))
+            loops.create_task(_loop("logs", reader.tick, log_bus, stop))
             loops.create_task(_renewing(leader.tenure, stop))
         await leader.tenure.step_down()
 

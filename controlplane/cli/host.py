@@ -5,8 +5,9 @@ from __future__ import annotations
 import rich_click as click
 
 from controlplane.cli.common import Connection, connected, run, table
-from controlplane.domain.errors import NotFound
-from controlplane.wire import HostView, InstanceView
+from controlplane.domain.errors import Invalid, NotFound
+from controlplane.domain.fleet import MAX_LOG_LINES
+from controlplane.wire import HostView, InstanceView, LogView
 
 INSTANCE_HEAD = ("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "ADDRESS", "DETAIL")
 
@@ -47,6 +48,41 @@ def show(name: str, environment: str | None, connection: Connection) -> None:
         raise NotFound(f"There is no host {name!r}; see camp host list.")
     shown: object = found[0] if len(found) == 1 else found
     connection.show(shown, lambda: [line for one in found for line in _card(one)])
+
+
+@host.command("logs")
+@click.argument("name", metavar="HOST")
+@click.argument("slot", type=click.IntRange(min=1))
+@click.option(
+    "--lines",
+    "-n",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, MAX_LOG_LINES),
+    help="How many of the last lines.",
+)
+@click.option("--environment", "-e", help="Where a host belongs to several environments.")
+@connected
+def logs(name: str, slot: int, lines: int, environment: str | None, connection: Connection) -> None:
+    """Print what an instance wrote last, read by its host's agent now.
+
+    Example: camp host logs host-a 1 --lines 200
+    """
+    found = run(_log(connection, environment, name, slot, lines))
+    connection.show(found, lambda: found.lines)
+
+
+async def _log(
+    connection: Connection, environment: str | None, name: str, slot: int, lines: int
+) -> LogView:
+    async with connection.client() as client:
+        places = {h.environment for h in await client.hosts(environment) if h.name == name}
+        if not places:
+            raise NotFound(f"There is no host {name!r}; see camp host list.")
+        if len(places) > 1:
+            known = ", ".join(sorted(places))
+            raise Invalid(f"{name} is a host of {known}; name one with --environment.")
+        return await client.logs(places.pop(), name, slot, lines)
 
 
 async def _hosts(connection: Connection, environment: str | None) -> list[HostView]:

@@ -33,6 +33,12 @@ class BusUnavailable(Unavailable):
     code = "bus_unavailable"
 
 
+class AgentSilent(Unavailable):
+    """The agent of a host did not answer in time."""
+
+    code = "agent_silent"
+
+
 class RuntimeUnavailable(Unavailable):
     """What runs a host's instances did not answer, or not as it should; they may still serve."""
 

@@ -42,6 +42,8 @@ class Phase(StrEnum):
 
 # A report that differs wakes the leader; how long it is blind need not do that each second.
 BLIND_STEP_S = 5.0
+# Of one slot's log, for one question.
+MAX_LOG_LINES = 1000
 SERVING = frozenset({Phase.READY, Phase.HEALTHY})
 NOT_SERVING = frozenset({Phase.STARTING, Phase.EXITED})
 

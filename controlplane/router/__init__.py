@@ -17,7 +17,12 @@ from controlplane.router.deploying import (
 from controlplane.router.guards import operator_guard
 from controlplane.router.problems import respond
 from controlplane.router.tail import Tails
-from controlplane.router.watching import EventController, FleetController, WhyController
+from controlplane.router.watching import (
+    EventController,
+    FleetController,
+    LogController,
+    WhyController,
+)
 
 __all__ = ["Control", "control_router"]
 
@@ -32,6 +37,7 @@ def control_router(control: Control) -> Router:
             ReleaseController,
             RolloutController,
             FleetController,
+            LogController,
             EventController,
             WhyController,
         ],

@@ -11,6 +11,7 @@ from typing import Protocol
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
 from controlplane.ports.ledger import Ledger
+from controlplane.ports.logs import Logs
 from controlplane.ports.store import Store
 
 
@@ -35,6 +36,7 @@ class Control:
     lease: Callable[[str], Lease]
     bus: Callable[[str], Bus]
     listener: Callable[[str], AbstractAsyncContextManager[Bus]]
+    logs: Callable[[str], Logs]
 
     async def nudge(self, environment: str) -> None:
         """Tell the leader and all event streams that something was written."""

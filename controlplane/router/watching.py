@@ -10,8 +10,8 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from controlplane.domain.errors import BusUnavailable, Unavailable
-from controlplane.domain.fleet import Fleet
+from controlplane.domain.errors import BusUnavailable, NotFound, Unavailable
+from controlplane.domain.fleet import MAX_LOG_LINES, Fleet
 from controlplane.domain.look import look
 from controlplane.domain.records import Snapshot
 from controlplane.router.control import Control
@@ -19,8 +19,9 @@ from controlplane.router.explain import explain
 from controlplane.router.stream import EventResponse, frames, resume_after
 from controlplane.router.tail import Tails
 from controlplane.router.views import event_view, host_view, instance_view
-from controlplane.wire import EventView, HostView, InstanceView, LeaderView, Why
+from controlplane.wire import EventView, HostView, InstanceView, LeaderView, LogView, Why
 
+Lines = Annotated[int, QueryParameter(ge=1, le=MAX_LOG_LINES)]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
 
@@ -49,6 +50,26 @@ class FleetController(Controller):
             _, fleet = await _look(control, name)
             views += [instance_view(name, instance) for instance in fleet.instances]
         return views
+
+
+class LogController(Controller):
+    """What instances wrote, read by the agent of their host at that moment."""
+
+    @get("/hosts/{environment:str}/{host:str}/slots/{slot:int}/logs")
+    async def read_log(
+        self,
+        control: NamedDependency[Control],
+        environment: FromPath[str],
+        host: FromPath[str],
+        slot: FromPath[int],
+        lines: Lines = 100,
+    ) -> LogView:
+        """The last lines of one slot."""
+        row = await control.ledger.environment(environment)
+        if host not in row.environment.hosts:
+            raise NotFound(f"Environment {environment} has no host {host!r}; see camp host list.")
+        found = await control.logs(environment).ask(host, slot, lines)
+        return LogView(environment=environment, host=host, slot=slot, lines=found)
 
 
 class EventController(Controller):

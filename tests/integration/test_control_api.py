@@ -17,11 +17,21 @@ from controlplane.adapters.postgres_store import PostgresStore
 from controlplane.adapters.redis_bus import RedisBus
 from controlplane.adapters.redis_client import open_redis
 from controlplane.adapters.redis_lease import RedisLease
+from controlplane.adapters.redis_logs import RedisLogRequests, topic
 from controlplane.client import ControlClient, WaitedTooLong
-from controlplane.domain.errors import Conflict, Invalid, NotAllowed, NotFound, Unavailable
+from controlplane.domain.errors import (
+    AgentSilent,
+    BusUnavailable,
+    Conflict,
+    Invalid,
+    NotAllowed,
+    NotFound,
+    Unavailable,
+)
 from controlplane.domain.fleet import HostReport, ImageReport, Phase, SlotReport
 from controlplane.domain.model import Policy, State
 from controlplane.domain.tokens import token_hash
+from controlplane.ports.logs import LogAnswer
 from controlplane.wire import EventView, PutEnvironment
 from tests.ledgers import ENVIRONMENT, a_draft, a_release, a_start, furnish, lead
 from tests.served import Served, serving
@@ -330,3 +340,40 @@ async def _freed(port: int) -> int:
 
     assert await eventually(free)
     return port
+
+
+async def test_log_comes_from_the_agent_of_the_host(ground: Ground) -> None:
+    await furnish(ground.ledger)
+    async with (
+        open_redis(ground.redis_url) as redis,
+        RedisBus(redis, ENVIRONMENT, (topic("host-a"),)) as bus,
+    ):
+        asking = asyncio.create_task(ground.client.logs(ENVIRONMENT, "host-a", 2, 7))
+        assert await bus.wait(5)
+        requests = RedisLogRequests(redis, ENVIRONMENT, "host-a")
+        request = await requests.next()
+        assert request is not None
+        await requests.answer(request, LogAnswer(("hello",)))
+        assert (request.slot, request.lines, (await asking).lines) == (2, 7, ("hello",))
+
+
+async def test_log_of_a_host_whose_agent_is_gone_is_given_up_with_a_sentence(
+    ground: Ground,
+) -> None:
+    await furnish(ground.ledger)
+    with pytest.raises(AgentSilent, match=r"agent of host-b did not answer within 5 s"):
+        await ground.client.logs(ENVIRONMENT, "host-b", 1)
+    with pytest.raises(NotFound, match="no host 'host-z'"):
+        await ground.client.logs(ENVIRONMENT, "host-z", 1)
+    with pytest.raises(Invalid, match="lines"):
+        await ground.client.logs(ENVIRONMENT, "host-a", 1, 100_000)
+
+
+async def test_log_without_redis_is_unavailable_with_the_remedy(ground: Ground) -> None:
+    await furnish(ground.ledger)
+    async with (
+        serving(ground.database_url, "redis://127.0.0.1:1/0") as served,
+        ControlClient(served.url, TOKEN) as client,
+    ):
+        with pytest.raises(BusUnavailable, match="check that it runs"):
+            await client.logs(ENVIRONMENT, "host-a", 1)

@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from controlplane.adapters.postgres_engine import open_engine
+from controlplane.adapters.redis_client import open_redis
+from controlplane.adapters.redis_logs import RedisLogs
 from controlplane.demo.servers import TraefikServer
 from controlplane.domain.model import State
 from tests.agents import LONG_S, Site, site
@@ -54,6 +56,12 @@ async def test_release_reaches_every_slot_and_the_edge(
     async with httpx.AsyncClient(base_url=traefik.url, trust_env=False) as web:
         answers = [(await web.get("/anything")).json()["version"] for _ in range(4)]
     assert answers == ["1.1.0"] * 4
+
+
+async def test_log_of_an_instance_is_read_by_the_agent_of_its_host(running: Site) -> None:
+    async with open_redis(running.environ["REDIS_URL"]) as client:
+        logs = RedisLogs(client, running.environment)
+        assert await logs.ask("host-b", 1, 5) == ("serving 1.0.0",)
 
 
 async def test_release_that_never_gets_ready_comes_back_by_itself(running: Site) -> None:
@@ -107,7 +115,6 @@ async def test_agent_that_leaves_leaves_its_instances_and_the_lease(running: Sit
 
 async def _leader(place: Site) -> str:
     """The host whose agent leads, by the lease."""
-    from controlplane.adapters.redis_client import open_redis
     from controlplane.adapters.redis_lease import RedisLease
 
     async with open_redis(place.environ["REDIS_URL"]) as client:
