@@ -50,7 +50,11 @@ WHERE e.name = :environment
 DESIRED = text("""
 SELECT json_build_object(
     'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
-    'agent', h.agent, 'protocol', l.protocol,
+    'protocol', l.protocol,
+    -- Asked for by what is being verified now: what is left of an earlier attempt is no goal.
+    'agent', CASE WHEN r.state = 'verifying'
+        AND (h.agent -> 'since')::float8 >= (r.rollout -> 'state_since')::float8
+        THEN h.agent END,
     'policy', coalesce(r.rollout -> 'policy', e.policy),
     'slots', (
         SELECT coalesce(json_agg(goal ORDER BY slot), '[]')

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable
+from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable, Skewed
 from controlplane.domain.fleet import (
     BLIND_STEP_S,
+    PROTOCOL,
+    AgentGoal,
+    AgentReport,
     Goal,
     HostDesired,
     HostReport,
@@ -16,6 +19,7 @@ from controlplane.domain.fleet import (
     Phase,
     SlotGoal,
     SlotReport,
+    skewed,
 )
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
@@ -25,6 +29,7 @@ from controlplane.ports.health import Health, Probe
 from controlplane.ports.memory import Memory
 from controlplane.ports.runtime import Running, Runtime
 from controlplane.ports.store import Store
+from controlplane.ports.succession import Stage, Succession
 
 CALM_S = 1.0
 BUSY_S = 0.1
@@ -43,11 +48,17 @@ class Agent:
     memory: Memory
     bus: Bus
     clock: Clock
+    succession: Succession
     version: str = ""
     watches: dict[int, Watch] = field(default_factory=dict)
     looked: bool = False
     last: HostReport | None = None
     blind_since: float | None = None
+    # The successor that is wanted, since when it is awaited, and whether it waits for our place.
+    heir: AgentGoal | None = None
+    awaited: float = 0.0
+    retires: bool = False
+    refusal: AgentReport = field(default_factory=AgentReport)
 
     async def tick(self) -> float:
         """One look and the next step of every slot. Returns the seconds until the next look.
@@ -62,16 +73,20 @@ class Agent:
             report, wait_s = self._blind(desired, error), CALM_S
         if await self.store.report(report):
             await self.bus.nudge("leader", "events")
+        if self.blind_since is None:
+            # Only now: a successor that cannot report must not have removed who could.
+            await self.succession.finish()
         return wait_s
 
     async def _carry_out(self, desired: HostDesired) -> tuple[HostReport, float]:
         await self._hold_images(desired)
         await self._run_jobs(desired)
         slots = await self._slots(desired)
+        await self._succeed(desired)
         self.looked = True
         self.last = await self._report(desired, slots)
         self.blind_since = None
-        return self.last, CALM_S if _calm(desired, slots) else BUSY_S
+        return self.last, CALM_S if self.heir is None and _calm(desired, slots) else BUSY_S
 
     def _blind(self, desired: HostDesired, error: RuntimeUnavailable) -> HostReport:
         """What was seen last, said to be no more than that."""
@@ -82,6 +97,16 @@ class Agent:
         blind_s = (now - self.blind_since) // BLIND_STEP_S * BLIND_STEP_S
         return replace(last, epoch=desired.epoch, runtime_error=error.sentence, blind_s=blind_s)
 
+    def replaced(self) -> bool:
+        """Whether this agent is being replaced, so that another one had better lead."""
+        return self.heir is not None
+
+    async def refuse(self, goal: AgentGoal, detail: str) -> None:
+        """Go on: the successor for this goal did not take over."""
+        await self.succession.clear()
+        self.refusal = AgentReport(refused=goal.since, detail=detail)
+        self.heir, self.retires = None, False
+
     async def _desired(self) -> HostDesired:
         """The goals of the highest epoch this host has heard of."""
         desired = await self.store.desired(self.host)
@@ -89,6 +114,7 @@ class Agent:
             raise NotFound(
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
+        require_understood(desired)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
             raise Fenced(
@@ -163,6 +189,34 @@ class Agent:
             return replace(watch, drain_since=begun)
         return status.draining(watch, probe, now)
 
+    async def _succeed(self, desired: HostDesired) -> None:
+        """Bring a successor up to where it waits for our place; who fails at that is removed."""
+        goal = desired.agent
+        if (
+            goal is None
+            or goal.release.digest == self.succession.digest
+            or goal.since == self.refusal.refused
+        ):
+            if self.heir is not None or not self.looked:
+                await self.succession.clear()
+            self.heir, self.retires = None, False
+            return
+        if goal != self.heir:
+            self.heir, self.awaited = goal, self.clock.monotonic()
+        successor = await self.succession.look(goal)
+        overdue = self.clock.monotonic() - self.awaited > desired.policy.start_deadline_s
+        match successor.stage:
+            case Stage.READY:
+                self.retires = True
+            case Stage.FAILED:
+                await self.refuse(goal, successor.detail)
+            case _ if overdue:
+                await self.refuse(goal, "its successor was not there in time.")
+            case Stage.ABSENT:
+                await self.succession.begin(goal)
+            case Stage.STARTING:
+                pass
+
     async def _report(self, desired: HostDesired, slots: tuple[SlotReport, ...]) -> HostReport:
         return HostReport(
             host=self.host,
@@ -172,6 +226,19 @@ class Agent:
             images=await self.runtime.images(),
             jobs=await self.runtime.jobs(),
             agent_version=self.version,
+            agent=replace(
+                self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle
+            ),
+        )
+
+
+def require_understood(desired: HostDesired) -> None:
+    """Raises Skewed when the goals were written by a leader too far from this program."""
+    if skewed(desired.protocol):
+        raise Skewed(
+            f"The leader speaks protocol {desired.protocol} and this agent {PROTOCOL}, and only"
+            f" neighbouring ones understand each other. Replace the agent of {desired.host} by one"
+            " of the leader's release; nothing is changed here until then."
         )
 
 

@@ -19,6 +19,7 @@ from controlplane.adapters import redis_logs
 from controlplane.adapters.docker_container import Placement
 from controlplane.adapters.file_memory import FileMemory
 from controlplane.adapters.http_health import HttpHealth
+from controlplane.adapters.no_succession import NoSuccession
 from controlplane.adapters.postgres_engine import open_engine
 from controlplane.adapters.postgres_store import PostgresStore
 from controlplane.adapters.process_runtime import ProcessRuntime
@@ -27,13 +28,14 @@ from controlplane.adapters.redis_client import open_redis, translated
 from controlplane.adapters.redis_lease import RedisLease
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.agent.handover import await_host, hand_over
 from controlplane.agent.logs import LogReader
-from controlplane.agent.loop import Agent
+from controlplane.agent.loop import Agent, require_understood
 from controlplane.domain.errors import ControlError, NotFound
 from controlplane.leader.loop import LOOK_S, Leader
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.ports.bus import Bus
-from controlplane.ports.runtime import Runtime
+from controlplane.ports.succession import Succession
 
 if TYPE_CHECKING:
     from controlplane.adapters.docker_runtime import DockerRuntime
@@ -66,8 +68,11 @@ def run(task: Assignment) -> None:
 
     Raises HostTaken when another agent works for this host, Invalid for unusable URLs.
     """
-    with _runtime(task) as runtime:
+    runtime = _runtime(task)
+    try:
         asyncio.run(_work(task, runtime))
+    finally:
+        runtime.close()
 
 
 def _runtime(task: Assignment) -> ProcessRuntime | DockerRuntime:
@@ -80,7 +85,19 @@ def _runtime(task: Assignment) -> ProcessRuntime | DockerRuntime:
     return DockerRuntime(task.folder, task.placement, Engine())
 
 
-async def _work(task: Assignment, runtime: Runtime) -> None:
+async def _succession(task: Assignment) -> tuple[Succession, str]:
+    """How this agent can be replaced, and the version that it is."""
+    if task.placement is None:
+        return NoSuccession(), task.version
+    from controlplane.adapters.docker_engine import Engine
+    from controlplane.adapters.docker_succession import DockerSuccession
+
+    succession = DockerSuccession(task.folder, task.placement, Engine())
+    await succession.recognise()
+    return succession, succession.version or task.version
+
+
+async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> None:
     async with AsyncExitStack() as stack:
         engine = open_engine(task.database_url, f"camp agent {task.host}")
         stack.push_async_callback(engine.dispose)
@@ -100,13 +117,25 @@ async def _work(task: Assignment, runtime: Runtime) -> None:
         )
         requests = redis_logs.RedisLogRequests(client, task.environment, task.host)
         reader = LogReader(requests, runtime)
-        clock = SystemClock()
+        clock, stop = SystemClock(), _asked_to_stop()
+        succession, version = await _succession(task)
+        await await_host(succession, runtime, clock, stop.is_set)
+        # What the predecessor obeyed last is known once it has left.
         memory = FileMemory(task.folder / "epoch")
-        agent = Agent(task.host, store, runtime, health, memory, host_bus, clock, task.version)
+        agent = Agent(
+            *(task.host, store, runtime, health, memory, host_bus, clock, succession, version)
+        )
         leader = await _candidate(task, engine, client, leader_bus, stack)
-        stop = _asked_to_stop()
+        leader.abstains = agent.replaced
+
+        async def work() -> float:
+            wait_s = await agent.tick()
+            if agent.retires:
+                await hand_over(agent, runtime, leader.tenure.step_down, clock, stop)
+            return wait_s
+
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(_loop("agent", agent.tick, host_bus, stop))
+            loops.create_task(_loop("agent", work, host_bus, stop))
             loops.create_task(_loop("leader", leader.tick, leader_bus, stop))
             loops.create_task(_loop("logs", reader.tick, log_bus, stop))
             loops.create_task(_renewing(leader.tenure, stop))
@@ -116,14 +145,16 @@ async def _work(task: Assignment, runtime: Runtime) -> None:
 async def _reachable(task: Assignment, store: PostgresStore, client: Redis) -> None:
     """Refuse to begin with a wrong address or name: later outages are waited out, this one told.
 
-    Raises StoreUnavailable, BusUnavailable, NotFound.
+    Raises StoreUnavailable, BusUnavailable, NotFound, Skewed.
     """
-    if await store.desired(task.host) is None:
+    desired = await store.desired(task.host)
+    if desired is None:
         await store.epoch()  # says so when it is the environment that is missing
         raise NotFound(
             f"Environment {task.environment} has no host {task.host};"
             " add it to the file and run `camp env apply FILE`."
         )
+    require_understood(desired)
     with translated("answer a ping"):
         await client.ping()
 

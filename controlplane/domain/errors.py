@@ -58,6 +58,12 @@ class Stale(ControlError):
     retry = True
 
 
+class Skewed(ControlError):
+    """An agent and a leader are of versions too far apart to work together."""
+
+    code = "protocol_skew"
+
+
 class NotFound(ControlError):
     """An environment, release, rollout or host of that name is not known."""
 

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
-from controlplane.domain.fleet import HostDesired, HostReport, Job, JobState, SlotGoal, Table
-from controlplane.domain.model import Environment, Rollout
+from controlplane.domain.fleet import (
+    PROTOCOL,
+    HostDesired,
+    HostReport,
+    Job,
+    JobState,
+    SlotGoal,
+    Table,
+)
+from controlplane.domain.model import Environment, Rollout, State
 from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
 from tests.fakes.world import World
 
@@ -27,6 +35,7 @@ class FakeStore:
         self.environment = environment
         self.down = False
         self.issued = 0
+        self.protocol = PROTOCOL
         self.holder = ""
         self.rollout: Rollout | None = None
         self.slots: dict[tuple[str, int], SlotGoal] = {}
@@ -237,8 +246,13 @@ class FakeStore:
             jobs=tuple(
                 job for job in self._jobs() if job.host == row.name and job.state not in ENDED
             ),
-            agent=row.agent,
+            protocol=self.protocol,
+            agent=row.agent if active is not None and self._asked(row, active) else None,
         )
+
+    def _asked(self, row: HostRow, active: Rollout) -> bool:
+        verifying = active.state is State.VERIFYING
+        return verifying and row.agent is not None and row.agent.since >= active.state_since
 
     def _merge(self, report: HostReport) -> bool:
         merged = False

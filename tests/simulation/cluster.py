@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
+from controlplane.adapters.no_succession import NoSuccession
 from controlplane.agent.loop import Agent
 from controlplane.domain.fleet import Goal, Job, Member, SlotGoal, Table
 from controlplane.domain.model import Environment, Kind, Policy, Release, Rollout, State, enter
@@ -129,9 +130,8 @@ class Cluster:
         tenure = Tenure(f"{host}#{self.births}", lease, self.store, world)
         leader = Leader(tenure, self.store, self.routing, bus)
         health = FakeHealth(world, self.machines)
-        agent = Agent(
-            host, self.store, FakeRuntime(machine), health, self.memories[host], bus, world
-        )
+        ports = (self.store, FakeRuntime(machine), health, self.memories[host], bus, world)
+        agent = Agent(host, *ports, NoSuccession())
         process = Process(
             host,
             Actor(f"agent {host}", agent.tick, AGENT_STRETCH, AGENT_LONGEST_S),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from controlplane.adapters.no_succession import NoSuccession
 from controlplane.agent.loop import BUSY_S, CALM_S, Agent
 from controlplane.domain.errors import Fenced, NotFound, StoreUnavailable
 from controlplane.domain.fleet import Goal, Job, JobState, Phase, SlotGoal, SlotReport
@@ -46,7 +47,8 @@ class Ground:
             FakeHealth(self.world, {"host-a": self.machine}),
         )
         bus = FakeBus(self.redis)
-        return Agent("host-a", self.store, runtime, health, self.memory, bus, self.world)
+        ports = (self.store, runtime, health, self.memory, bus, self.world)
+        return Agent("host-a", *ports, NoSuccession())
 
     def want(self, goal: Goal, release: Release = OLD) -> None:
         self.store.slots["host-a", 1] = SlotGoal("host-a", 1, release, goal, self.world.now)
