@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import socket
@@ -38,6 +39,7 @@ SECRET_FILES = (
     "controlplane/tls.pem",
     "camp/signing.key",
 )
+BUILD_DEADLINE_S = 900
 START_DEADLINE_S = 30.0
 GRACE_S = 10
 
@@ -68,6 +70,20 @@ def plant(tree: Path) -> Context:
     # A setting of the machine that the build is told, and that must not stay in the image.
     index = f"{secrets.token_hex(12)}.invalid"
     return Context(tree, (*values.values(), index), {"PIP_TRUSTED_HOST": index})
+
+
+def built(context: Context, reference: str, base: str) -> None:
+    """Build `reference` from it, as `just image` does."""
+    ran = subprocess.run(
+        [context.tree / "containers/build.sh", reference, context.tree],
+        env=os.environ | {"BASE_IMAGE": base} | context.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BUILD_DEADLINE_S,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-5000:]
 
 
 def layers(client: docker.DockerClient, image: str) -> Iterator[tarfile.TarFile]:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A Docker engine for the tests, on Debian, where none runs.
 #
-#   engine.sh install           put docker.io, docker-registry and debootstrap on the machine (root)
+#   engine.sh install           put docker.io, docker compose, docker-registry and debootstrap on
+#                               the machine (root)
 #   engine.sh run COMMAND ...   run a command with DOCKER_HOST set to an engine that answers
 #
 # An engine that answers already is used and left alone. One that `run` starts has its own
@@ -9,6 +10,13 @@
 set -euo pipefail
 
 readonly PACKAGES=(docker.io docker-registry debootstrap iptables ca-certificates)
+# Debian 12 has no `docker compose`; Debian 13's is one program that needs nothing but libc 2.34.
+readonly COMPOSE_PACKAGE=pool/main/d/docker-compose/docker-compose_2.26.1-4_amd64.deb
+readonly COMPOSE_SHA256=47681197cb2b1ab88206b42a1a92fc75f50d9530a6322d03494a473eed0408ea
+readonly COMPOSE_PLUGINS=/usr/local/lib/docker/cli-plugins
+readonly MIRROR=${CAMP_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/camp
+readonly DOWNLOAD_LIMIT_S=300
 readonly APT_LIMIT_S=600
 readonly START_LIMIT_S=60
 readonly STOP_LIMIT_S=30
@@ -38,7 +46,54 @@ installed() {
         command -v iptables >/dev/null
 }
 
+composes() { docker compose version >/dev/null 2>&1; }
+
+# curl and wget are not on a bare Debian; Python is, for everything here needs it.
+download() {
+    timeout "$DOWNLOAD_LIMIT_S" python3 - "$1" "$2" <<'PYTHON'
+import sys
+from shutil import copyfileobj
+from urllib.request import urlopen
+
+with urlopen(sys.argv[1], timeout=30) as answer, open(sys.argv[2], "wb") as file:
+    copyfileobj(answer, file)
+PYTHON
+}
+
+compose_package() {
+    local kept=$CACHE/${COMPOSE_PACKAGE##*/} attempt
+    mkdir -p "$CACHE"
+    for attempt in 1 2 3 4; do
+        sha256sum --check --status <<<"$COMPOSE_SHA256  $kept" 2>/dev/null && break
+        rm -f "$kept"
+        download "$MIRROR/$COMPOSE_PACKAGE" "$kept" && continue
+        say "docker compose could not be downloaded (attempt $attempt of 4)"
+        sleep $((attempt * 5))
+    done
+    sha256sum --check --status <<<"$COMPOSE_SHA256  $kept" 2>/dev/null && printf '%s\n' "$kept"
+}
+
+install_compose() {
+    composes && return 0
+    ((EUID == 0)) || die "docker compose is missing. Install it, or run once: sudo containers/base/engine.sh install"
+    say "installing docker compose"
+    local kept unpacked
+    kept=$(compose_package) ||
+        die "docker compose could not be fetched. Check the network, or set CAMP_DEBIAN_MIRROR."
+    unpacked=$(mktemp -d)
+    dpkg-deb -x "$kept" "$unpacked"
+    mkdir -p "$COMPOSE_PLUGINS"
+    mv "$unpacked/usr/libexec/docker/cli-plugins/docker-compose" "$COMPOSE_PLUGINS"
+    rm -rf "$unpacked"
+    composes || die "docker compose does not run on this machine. Install it as Docker's manual says."
+}
+
 install() {
+    install_packages
+    install_compose
+}
+
+install_packages() {
     installed && return 0
     command -v apt-get >/dev/null ||
         die "This machine has no apt-get. Install a Docker engine, docker-registry and debootstrap, and run this again."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import subprocess
@@ -14,14 +13,13 @@ import docker
 import httpx
 import pytest
 
-from tests.images import ROOT, Context, free_port, plant
+from tests.images import ROOT, Context, built, free_port, plant
 from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 # Of the test itself; fixtures, one of which builds the image, limit themselves.
 TEST_DEADLINE_S = 120
 BASE_DEADLINE_S = 1200
-BUILD_DEADLINE_S = 900
 REGISTRY_DEADLINE_S = 20
 
 
@@ -122,16 +120,7 @@ def image(
     """The reference of camp's image, built once, as `just image` builds it."""
     reference = f"camp:test-{secrets.token_hex(4)}"
     began = time.monotonic()
-    ran = subprocess.run(
-        [context.tree / "containers/build.sh", reference, context.tree],
-        env=os.environ | {"BASE_IMAGE": pinned_base} | context.variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=BUILD_DEADLINE_S,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-5000:]
+    built(context, reference, pinned_base)
     figure(f"image: built in {time.monotonic() - began:.0f} s")
     yield reference
     engine.images.remove(reference, force=True)

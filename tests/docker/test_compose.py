@@ -1,0 +1,120 @@
+"""compose.yaml on a real engine: from nothing to the second version, and to nothing again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+import camp
+from tests.compose import Stack, asked, stacked
+from tests.images import ROOT, Context, built
+
+pytestmark = pytest.mark.docker
+
+FIRST, SECOND = camp.__version__, "98.7.6"
+STORY_DEADLINE_S = 420
+SERVERS_DEADLINE_S = 300
+
+
+@pytest.fixture(scope="session")
+def servers(engine: docker.DockerClient, base: str) -> dict[str, str]:
+    """The images of PostgreSQL, Redis and Traefik as variables; none where registries answer."""
+    if "camp.stand-in" not in (engine.images.get(base).labels or {}):
+        return {}
+    ran = subprocess.run(
+        [ROOT / "containers/base/make-servers.sh", base],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=SERVERS_DEADLINE_S,
+        check=True,
+    )
+    return dict(line.split("=", 1) for line in ran.stdout.splitlines())
+
+
+@pytest.fixture(scope="session")
+def releases(
+    engine: docker.DockerClient,
+    registry: str,
+    pinned_base: str,
+    context: Context,
+    image: str,
+) -> Iterator[dict[str, str]]:
+    """Two versions of camp in a registry: version -> HOST/NAME:TAG."""
+    tree = context.tree.with_name("second")
+    shutil.copytree(context.tree, tree, symlinks=True)
+    init = tree / "camp/__init__.py"
+    init.write_text(init.read_text().replace(FIRST, SECOND))
+    second = f"{image}-second"
+    built(Context(tree, (), context.variables), second, pinned_base)
+    names = {FIRST: f"{registry}/camp:{FIRST}", SECOND: f"{registry}/camp:{SECOND}"}
+    for local, name in zip((image, second), names.values(), strict=True):
+        engine.images.get(local).tag(name)
+        pushed = engine.images.push(name)
+        assert "errorDetail" not in pushed, pushed
+    yield names
+    for name in (second, *names.values()):
+        engine.images.remove(name, force=True)
+
+
+@pytest.fixture
+def stack(engine: docker.DockerClient, tmp_path: Path, servers: dict[str, str]) -> Iterator[Stack]:
+    with stacked(engine, tmp_path, **servers) as made:
+        yield made
+
+
+@pytest.mark.timeout(STORY_DEADLINE_S, func_only=True)
+def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
+    engine: docker.DockerClient,
+    stack: Stack,
+    releases: dict[str, str],
+    figure: Callable[[str], None],
+) -> None:
+    assert not stack.prepare(releases[FIRST]).returncode
+    began = time.monotonic()
+    up = stack.compose("up", "-d", "--wait")
+    assert up.returncode == 0, up.stderr + stack.compose("logs").stdout
+    figure(f"compose: up --wait took {time.monotonic() - began:.1f} s")
+
+    token = stack.compose("exec", "-T", "control", "camp", "operator", "create", "tester")
+    stack.token = token.stdout.strip()
+    took(stack, releases, FIRST, figure)
+    assert stack.version() == FIRST
+    with asked(stack) as wrong:
+        took(stack, releases, SECOND, figure)
+    assert (stack.version(), wrong) == (SECOND, [])
+    # From now on the control API answers through Traefik as well.
+    assert SECOND in stack.camp("env", "show", stack.name, at=stack.http)
+
+    again = stack.compose("up", "-d", "--wait")
+    assert again.returncode == 0, again.stderr
+    stack.remove(engine)
+    assert stack.remains(engine) == []
+
+
+def took(
+    stack: Stack, releases: dict[str, str], version: str, figure: Callable[[str], None]
+) -> None:
+    """Roll a version out as an operator on another machine does."""
+    stack.camp("release", "add", releases[version])
+    began = time.monotonic()
+    stack.camp("rollout", "start", stack.name, version, "--watch")
+    figure(f"compose: rollout to {version} took {time.monotonic() - began:.1f} s")
+
+
+def test_nothing_starts_before_secrets_were_made(stack: Stack) -> None:
+    refused = stack.compose("config", "-q")
+    assert refused.returncode != 0
+    assert "containers/prepare.sh" in refused.stderr
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.dev.yaml"])
+def test_compose_file_is_valid(stack: Stack, file: str) -> None:
+    assert not stack.prepare("registry.example/camp:1.0.0").returncode
+    checked = stack.compose("config", "-q", file=file)
+    assert (checked.returncode, checked.stderr) == (0, "")
