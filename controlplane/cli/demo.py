@@ -17,6 +17,7 @@ from controlplane.cli.common import ExitCode, json_option, leave, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from controlplane.demo.hosting import Hosting
     from controlplane.demo.report import Report
     from controlplane.demo.scenario import Options
     from controlplane.demo.site import Site
@@ -49,13 +50,24 @@ INTERRUPTED = 130
     show_default=True,
     help="Emptied at the start; logs and report.json stay there.",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(["process", "docker"]),
+    default="process",
+    show_default=True,
+    help="docker: real images, a registry, and containers of DOCKER_HOST's engine.",
+)
 @json_option
-def demo(keep: bool, rate: float, streams: int, folder: Path, as_json: bool) -> None:
+def demo(
+    *, keep: bool, rate: float, streams: int, folder: Path, runtime: str, as_json: bool
+) -> None:
     """Deploy, replace, break and roll back six instances under load, all on this machine.
 
     Starts PostgreSQL, Redis, Traefik and three agents; deploys 1.0.0, rolls to 1.1.0 while its
     leader is killed, to 1.2.0 which never gets ready, and back to 1.0.0. Exit code 0 only when
     no request failed, no stream was cut and every rollout ended as it should.
+
+    With --runtime docker the first run takes minutes more, because it builds images.
 
     Example: camp demo --keep
     """
@@ -67,7 +79,7 @@ def demo(keep: bool, rate: float, streams: int, folder: Path, as_json: bool) -> 
     # With --json only the report goes to standard output.
     console = Console(stderr=as_json)
     try:
-        report = asyncio.run(_stoppable(_demo(options, console)))
+        report = asyncio.run(_stoppable(_demo(options, runtime, console)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("Stopped; nothing of the demo runs any more.")
         sys.exit(INTERRUPTED)
@@ -84,7 +96,7 @@ async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
     return await task
 
 
-async def _demo(options: Options, console: Console) -> Report:
+async def _demo(options: Options, runtime: str, console: Console) -> Report:
     from controlplane.demo.board import Board
     from controlplane.demo.scenario import SAMPLE_INTERVAL_S, play
     from controlplane.demo.screen import shown, summary
@@ -94,7 +106,12 @@ async def _demo(options: Options, console: Console) -> Report:
     async with AsyncExitStack() as stack:
         async with shown(board, console):
             site = await stack.enter_async_context(
-                opened(options.folder, board.say, interval_s=SAMPLE_INTERVAL_S)
+                opened(
+                    options.folder,
+                    _hosting(runtime, options.folder),
+                    board.say,
+                    interval_s=SAMPLE_INTERVAL_S,
+                )
             )
             report = await play(site, board, options)
         console.print(summary(report))
@@ -103,6 +120,18 @@ async def _demo(options: Options, console: Console) -> Report:
             _explain(site, console)
             await asyncio.Event().wait()
     return report
+
+
+def _hosting(runtime: str, folder: Path) -> Hosting:
+    from controlplane.demo.stage import sources
+
+    if runtime == "docker":
+        from controlplane.demo.containers import Containers
+
+        return Containers(folder, sources())
+    from controlplane.demo.processes import Processes
+
+    return Processes(folder, sources())
 
 
 def _explain(site: Site, console: Console) -> None:
@@ -117,8 +146,8 @@ def _explain(site: Site, console: Console) -> None:
         "Try, in another terminal:",
         f"  export CAMP_URL={site.servers.traefik.url} CAMP_TOKEN={site.token}",
         "  uv run camp host list",
-        "  uv run camp rollout start local 1.1.0 --watch",
-        "  uv run camp rollout rollback local --reason 'only a try'",
+        f"  uv run camp rollout start {site.environment} 1.1.0 --watch",
+        f"  uv run camp rollout rollback {site.environment} --reason 'only a try'",
         "  uv run camp events --follow",
         "",
         "Ctrl-C ends everything.",

@@ -1,4 +1,7 @@
-"""The releases that the demo rolls through, built from one source tree."""
+"""The releases that the demo rolls through, built from one source tree.
+
+1.0.0 is the tree as it is, 1.1.0 adds one expand migration, 1.2.0 never becomes ready.
+"""
 
 from __future__ import annotations
 
@@ -50,26 +53,20 @@ Readiness.check = _without_provider
 def build_demo(root: Path, out: Path) -> dict[str, Path]:
     """Build the demo's bundles from the tree at `root` into `out`; where each version lies.
 
-    1.0.0 is the tree as it is, 1.1.0 adds one expand migration, 1.2.0 never becomes ready.
     Raises BundleError.
     """
-    releases: dict[str, Callable[[Path], None]] = {
-        "1.0.0": _as_it_is,
-        "1.1.0": _with_nickname,
-        "1.2.0": _never_ready,
-    }
 
     def build_one(version: str) -> Path:
         with tempfile.TemporaryDirectory(prefix="camp-demo-") as name:
             tree = copy_sources(root, Path(name) / "tree")
-            releases[version](tree)
+            RELEASES[version](tree)
             return build(tree, out, version=version)
 
-    with ThreadPoolExecutor(len(releases)) as pool:
-        return dict(zip(releases, pool.map(build_one, releases), strict=True))
+    with ThreadPoolExecutor(len(RELEASES)) as pool:
+        return dict(zip(RELEASES, pool.map(build_one, RELEASES), strict=True))
 
 
-def _as_it_is(tree: Path) -> None:
+def as_it_is(tree: Path) -> None:
     """Nothing is changed."""
 
 
@@ -87,3 +84,11 @@ def _never_ready(tree: Path) -> None:
     if "async def check(self, max_age_s" not in text:
         raise BundleError(f"{file} has no Readiness.check to replace; adapt the demo to it.")
     file.write_text(text + NEVER_READY, "utf-8")
+
+
+# What is changed in a copy of the tree to make each release of it.
+RELEASES: dict[str, Callable[[Path], None]] = {
+    "1.0.0": as_it_is,
+    "1.1.0": _with_nickname,
+    "1.2.0": _never_ready,
+}

@@ -35,6 +35,14 @@ class ServerStartFailed(ControlError):
     retry = True
 
 
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Where containers and this machine meet: its own address there, and the containers' subnet."""
+
+    address: str
+    subnet: str
+
+
 @dataclass(frozen=True)
 class Server:
     """One running server; `pid` is the server's own, not the keeper's."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from controlplane.demo.kept import (
     LOOPBACK,
+    Bridge,
     Server,
     ServerStartFailed,
     environment,
@@ -30,8 +31,7 @@ from controlplane.domain.errors import ControlError
 # Exists on every Unix. PostgreSQL refuses to run as root, and creating a user for it would
 # change the machine.
 UNPRIVILEGED_USER = "nobody"
-POSTGRES_CONFIG = f"""
-listen_addresses = '{LOOPBACK}'
+POSTGRES_CONFIG = """
 unix_socket_directories = ''
 max_connections = 200
 shared_buffers = 64MB
@@ -49,13 +49,13 @@ log_line_prefix = '%m [%p] %d '
 
 @dataclass(frozen=True)
 class PostgresServer(Server):
-    """PostgreSQL 18 with user `postgres` and no password, on loopback only."""
+    """PostgreSQL 18 with user `postgres` and no password, on loopback and, if any, a bridge."""
 
     data: Path
     bin: Path
 
-    def url(self, database: str = "postgres", driver: str = "asyncpg") -> str:
-        return f"postgresql+{driver}://postgres@{LOOPBACK}:{self.port}/{database}"
+    def url(self, database: str = "postgres", host: str = LOOPBACK) -> str:
+        return f"postgresql+asyncpg://postgres@{host}:{self.port}/{database}"
 
     def psql(self, sql: str, database: str = "postgres") -> str:
         """Run SQL outside a transaction and return the rows, columns parted by `|`."""
@@ -82,8 +82,12 @@ class PostgresServer(Server):
         self.psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def start_postgres(folder: Path, port: int | None = None) -> PostgresServer:
+def start_postgres(
+    folder: Path, port: int | None = None, bridge: Bridge | None = None
+) -> PostgresServer:
     """Start PostgreSQL on the data in `folder`, made if there is none.
+
+    Only this machine may connect and, with a `bridge`, the containers of its subnet.
 
     As root it runs as an unprivileged user. No permission is widened for that one: what it
     cannot reach (a checkout under /root) is put into temporary folders instead.
@@ -102,6 +106,10 @@ def start_postgres(folder: Path, port: int | None = None) -> PostgresServer:
             bin_ = _copied_binaries(copy)
             options.append(f"--remove={copy}")
     data = _init_data(bin_, home, user)
+    listen = [LOOPBACK]
+    if bridge is not None:
+        listen.append(bridge.address)
+        _let_in(data, bridge.subnet)
 
     def answers(ports: Sequence[int]) -> bool:
         probe = [
@@ -118,7 +126,10 @@ def start_postgres(folder: Path, port: int | None = None) -> PostgresServer:
     server = start_server(
         "PostgreSQL",
         folder / "postgres.log",
-        lambda ports: [str(bin_ / "postgres"), "-D", str(data), "-p", str(ports[0])],
+        lambda ports: [
+            *(str(bin_ / "postgres"), "-D", str(data), "-p", str(ports[0])),
+            *("-c", f"listen_addresses={','.join(listen)}"),
+        ],
         answers,
         ports=[port],
         options=options,
@@ -159,6 +170,13 @@ def _init_data(bin_: Path, home: Path, user: str | None) -> Path:
         config.write(POSTGRES_CONFIG)
     done.touch()
     return data
+
+
+def _let_in(data: Path, subnet: str) -> None:
+    rules, rule = data / "pg_hba.conf", f"host all all {subnet} trust\n"
+    if rule not in rules.read_text():
+        with rules.open("a") as file:
+            file.write(rule)
 
 
 def _home_outside(folder: Path) -> Path:

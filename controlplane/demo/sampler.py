@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-import psutil
 
 from controlplane.demo.http1 import Broken, Http
 
 PROBE_TIMEOUT_S = 2.0
-# A process may still carry its parent's environment this long after its fork.
-YOUNG_S = 2.0
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -35,7 +31,7 @@ class Body(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One instance's process; `instance` is its host and slot.
+    """One instance's process, in a container or not; `instance` is its host and slot.
 
     `started_at` tells two processes of one number apart; `began_at` is in true epoch seconds.
     """
@@ -78,15 +74,13 @@ class Sample:
 
 @dataclass(slots=True)
 class Sampler:
-    """Samples of the instances below `folder` and of one edge, `interval_s` apart."""
+    """Samples of the `living` instances and of one edge, `interval_s` apart."""
 
-    folder: Path
+    living: Callable[[], Awaitable[Iterable[Process]]]
     edge_api: str
     environment: str
     interval_s: float
     samples: list[Sample] = field(default_factory=list)
-    _processes: dict[int, Process] = field(default_factory=dict)
-    _foreign: set[int] = field(default_factory=set)
     _clients: dict[str, Http] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -105,43 +99,10 @@ class Sampler:
         return [s for s in self.samples if begin <= s.at <= end]
 
     async def _sample(self) -> Sample:
-        processes = list(self._living())
+        processes = await self.living()
         seen = await asyncio.gather(*(self._probe(process) for process in processes))
         table = await self._table()
         return Sample(time.time(), table, tuple(seen))
-
-    def _living(self) -> Iterator[Process]:
-        alive = set(psutil.pids())
-        self._foreign &= alive
-        for pid in sorted(alive - self._foreign):
-            process = self._processes.get(pid)
-            try:
-                found = psutil.Process(pid)
-                if process is None or process.started_at != found.create_time():
-                    process = self._identify(found)
-                if process is not None and found.status() != psutil.STATUS_ZOMBIE:
-                    yield process
-            except (psutil.Error, OSError):
-                continue
-
-    def _identify(self, found: psutil.Process) -> Process | None:
-        """The instance behind a process, if it is one of ours."""
-        started_at = found.create_time()
-        try:
-            environ = found.environ()
-        except (psutil.Error, OSError):
-            environ = {}
-        home = environ.get("CAMP_HOME", "")
-        slot = "CAMP_START" in environ and "CAMP_JOB" not in environ
-        if not slot or self.folder not in Path(home).parents:
-            if time.time() - started_at > YOUNG_S:
-                self._foreign.add(found.pid)
-            return None
-        address = f"{environ['HOST']}:{environ['PORT']}"
-        began_at = started_at + clock_correction_s()
-        process = Process(found.pid, environ["CAMP_INSTANCE"], address, started_at, began_at)
-        self._processes[found.pid] = process
-        return process
 
     async def _probe(self, process: Process) -> Seen:
         """Ask once; a loaded machine that does not answer in time is asked once more."""
@@ -171,10 +132,3 @@ class Sampler:
             host, _, port = address.rpartition(":")
             self._clients[address] = Http(host, int(port), {})
         return self._clients[address]
-
-
-def clock_correction_s() -> float:
-    """Linux tells the boot time in whole seconds, so start times come up to a second early."""
-    if not hasattr(time, "CLOCK_BOOTTIME"):
-        return 0.0
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()

@@ -22,7 +22,7 @@ from controlplane.demo.load import Status
 from controlplane.demo.loading import LoadProcess
 from controlplane.demo.report import Leader, Migrations, Move, Report, Requests, Streams
 from controlplane.demo.site import Site, ended, until
-from controlplane.demo.stage import ENVIRONMENT, DemoFailed
+from controlplane.demo.stage import DemoFailed
 from controlplane.domain.errors import ControlError
 from controlplane.domain.model import State
 from controlplane.wire import LeaderView, RolloutView
@@ -71,7 +71,7 @@ async def play(site: Site, board: Board, options: Options) -> Report:
 
 
 async def _first_deploy(site: Site, board: Board) -> Move:
-    rollout = await site.client.start(ENVIRONMENT, "1.0.0", reason="the demo begins")
+    rollout = await site.client.start(site.environment, "1.0.0", reason="the demo begins")
     watching = asyncio.create_task(_follow_fleet(site, board))
     try:
         done, move = await site.finished(rollout)
@@ -87,14 +87,16 @@ async def _first_deploy(site: Site, board: Board) -> Move:
 async def _rollouts(site: Site, board: Board) -> tuple[list[Move], float]:
     client, moves = site.client, []
     board.step = 2
-    rollout = await client.start(ENVIRONMENT, "1.1.0", reason="a new release")
+    rollout = await client.start(site.environment, "1.1.0", reason="a new release")
     failover_s = await _kill_leader(site, board, rollout)
     moves.append(await _over(site, board, rollout))
     board.step = 3
-    rollout = await client.start(ENVIRONMENT, "1.2.0", reason="a release that never gets ready")
+    rollout = await client.start(
+        site.environment, "1.2.0", reason="a release that never gets ready"
+    )
     moves.append(await _over(site, board, rollout))
     board.step = 4
-    rollout = await client.go_back(ENVIRONMENT, "1.0.0", reason="an operator wants it back")
+    rollout = await client.go_back(site.environment, "1.0.0", reason="an operator wants it back")
     moves.append(await _over(site, board, rollout))
     board.step = len(STEPS)
     return moves, failover_s
@@ -138,7 +140,7 @@ async def _well_under_way(site: Site, rollout: RolloutView) -> bool:
     view = await site.client.rollout(rollout.id)
     if not view.active:
         raise DemoFailed(f"The rollout was over before its leader was killed: {view.state}.")
-    instances = await site.client.instances(ENVIRONMENT)
+    instances = await site.client.instances(site.environment)
     new = sum(i.admitted and i.digest == rollout.target.digest for i in instances)
     return view.state is State.PROGRESSING and new >= ADMITTED_BEFORE_KILL
 
@@ -174,8 +176,8 @@ async def _follow_fleet(site: Site, board: Board, load: LoadProcess | None = Non
         board.load = load.latest if load else None
         board.sample = site.sampler.samples[-1] if site.sampler.samples else None
         with suppress(ControlError):  # the picture is old for a moment; nothing depends on it
-            board.hosts = tuple(await site.client.hosts(ENVIRONMENT))
-            rollouts = await site.client.rollouts(ENVIRONMENT, limit=1)
+            board.hosts = tuple(await site.client.hosts(site.environment))
+            rollouts = await site.client.rollouts(site.environment, limit=1)
             board.rollout = rollouts[0] if rollouts else None
             board.why = await site.client.why(rollouts[0].id) if rollouts else None
         await asyncio.sleep(WATCH_INTERVAL_S)
@@ -184,7 +186,7 @@ async def _follow_fleet(site: Site, board: Board, load: LoadProcess | None = Non
 async def _follow_events(site: Site, board: Board) -> None:
     while True:
         try:
-            async for event in site.client.events(ENVIRONMENT):
+            async for event in site.client.events(site.environment):
                 board.event(event)
         except ControlError as error:
             board.say(f"The events pause: {error.sentence}")

@@ -1,15 +1,17 @@
 """Real PostgreSQL, Redis and Traefik from wheels: no root, no Docker, nothing installed.
 
 Each `start_…(folder)` returns once the server really answers, on loopback, with its log in the
-folder. Each server goes away with the process that started it, however that one ends: a keeper
-process (`keeper.py`) holds the other end of a pipe. `stop()` is orderly and may be called
-twice. The same folder and port can be started again.
+folder. With a `bridge` PostgreSQL and Redis answer containers as well. Each server goes away with
+the process that started it, however that one ends: a keeper process (`keeper.py`) holds the other
+end of a pipe. `stop()` is orderly and may be called twice. The same folder and port can be
+started again.
 """
 
 from __future__ import annotations
 
 import http
 import http.client
+import secrets
 import shutil
 import signal
 import socket
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from controlplane.demo.kept import (
     LOOPBACK,
+    Bridge,
     Server,
     ServerStartFailed,
     free_port,
@@ -48,10 +51,13 @@ PROBE_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True)
 class RedisServer(Server):
-    """Redis or Valkey with keyspace events and no persistence."""
+    """Redis or Valkey with keyspace events and no persistence; no password on loopback alone."""
 
-    def url(self, db: int = 0) -> str:
-        return f"redis://{LOOPBACK}:{self.port}/{db}"
+    password: str = ""
+
+    def url(self, db: int = 0, host: str = LOOPBACK) -> str:
+        user = f":{self.password}@" if self.password else ""
+        return f"redis://{user}{host}:{self.port}/{db}"
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,18 @@ class TraefikServer(Server):
         return f"http://{LOOPBACK}:{self.port}"
 
 
-def start_redis(folder: Path, port: int | None = None) -> RedisServer:
+def start_redis(folder: Path, port: int | None = None, bridge: Bridge | None = None) -> RedisServer:
     """Start an empty Redis; keyspace events are on because Traefik follows them."""
     folder, binary = made(folder), redis_binary()
+    password = secrets.token_urlsafe(24) if bridge else ""
+    listen = [LOOPBACK, bridge.address] if bridge else [LOOPBACK]
+    config = folder / "redis.conf"
+    config.touch(0o600)
+    # In a file: the process list shows everybody the command.
+    config.write_text(f"requirepass {password}\n" if password else "")
 
     def command(ports: Sequence[int]) -> list[str]:
         flags = {
-            "--bind": LOOPBACK,
             "--port": str(ports[0]),
             "--dir": str(folder),
             "--save": "",
@@ -87,10 +98,11 @@ def start_redis(folder: Path, port: int | None = None) -> RedisServer:
             "--notify-keyspace-events": "KEA",
             "--databases": "64",
         }
-        return [str(binary), *(part for pair in flags.items() for part in pair)]
+        pairs = (part for pair in flags.items() for part in pair)
+        return [str(binary), str(config), "--bind", *listen, *pairs]
 
     server = start_server("Redis", folder / "redis.log", command, _redis_answers, ports=[port])
-    return RedisServer(**vars(server))
+    return RedisServer(**vars(server), password=password)
 
 
 def start_traefik(
@@ -107,12 +119,14 @@ def start_traefik(
     config = folder / "traefik.yaml"
 
     def command(ports: Sequence[int]) -> list[str]:
+        config.touch(0o600)
         config.write_text(
             TRAEFIK_CONFIG.format(
                 api=f"{LOOPBACK}:{ports[0]}",
                 web=f"{LOOPBACK}:{ports[1]}",
                 redis=f"{LOOPBACK}:{redis.port}",
                 db=redis_db,
+                password=redis.password,
                 root_key=root_key,
             )
         )
@@ -143,7 +157,7 @@ serversTransport:
   forwardingTimeouts: {{dialTimeout: 2s, responseHeaderTimeout: 0s, idleConnTimeout: 3s}}
 providers:
   providersThrottleDuration: 0s
-  redis: {{endpoints: ["{redis}"], db: {db}, rootKey: "{root_key}"}}
+  redis: {{endpoints: ["{redis}"], db: {db}, password: "{password}", rootKey: "{root_key}"}}
 """
 
 
@@ -170,7 +184,8 @@ def _redis_answers(ports: Sequence[int]) -> bool:
         socket.create_connection((LOOPBACK, ports[0]), PROBE_TIMEOUT_S) as connection,
     ):
         connection.sendall(b"PING\r\n")
-        return connection.recv(16) == b"+PONG\r\n"
+        # With a password Redis says NOAUTH to a mere PING, and is there as well.
+        return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
     return False
 
 

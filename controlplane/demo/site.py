@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controlplane.adapters import bundle
 from controlplane.client import ControlClient
 from controlplane.demo import stage
-from controlplane.demo.bundles import build_demo
 from controlplane.demo.critical import critical_path
+from controlplane.demo.hosting import Hosting
 from controlplane.demo.kept import LOOPBACK, free_port
 from controlplane.demo.lives import lives
 from controlplane.demo.report import Move
 from controlplane.demo.sampler import Sampler
-from controlplane.demo.stage import ENVIRONMENT, HOSTS, DemoFailed, Program, Servers
+from controlplane.demo.stage import HOSTS, POLICY, DemoFailed, Program, Servers
 from controlplane.demo.sweeper import Sweeper
+from controlplane.domain.model import Release
 from controlplane.wire import RolloutView
 
 POLL_INTERVAL_S = 0.1
@@ -30,7 +30,6 @@ ROLLOUT_DEADLINE_S = 150.0
 STEERING_PATIENCE_S = 45.0
 EVENTS_MAX = 1000
 OPERATOR = "demo"
-SOURCES = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -38,6 +37,7 @@ class Site:
     """What `opened` gives: everything that runs, and how to move and measure it."""
 
     folder: Path
+    environment: str
     servers: Servers
     environ: dict[str, str]
     sampler: Sampler
@@ -65,7 +65,7 @@ class Site:
 
     async def measured(self, rollout: RolloutView) -> Move:
         """The rollout as the report tells it."""
-        events = await self.client.recent_events(ENVIRONMENT, rollout.id, EVENTS_MAX)
+        events = await self.client.recent_events(self.environment, rollout.id, EVENTS_MAX)
         path = critical_path(rollout, events, lives(self.sampler.samples), len(HOSTS))
         samples = self.sampler.between(rollout.created_at, rollout.state_since)
         return Move(
@@ -88,26 +88,34 @@ class Site:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, say: Callable[[str], None], *, interval_s: float
+    folder: Path,
+    hosting: Hosting,
+    say: Callable[[str], None],
+    *,
+    interval_s: float,
+    policy: str = POLICY,
 ) -> AsyncIterator[Site]:
     """Bring everything up to agents that wait for a first rollout; take everything down again.
 
-    `folder` is absolute.
+    `folder` is absolute; `policy` is the body of a TOML table.
     The control API is served by an instance of the working tree until `to_fleet`.
     """
     lock = await asyncio.to_thread(stage.take, folder)
     async with AsyncExitStack() as stack:
         stack.callback(lock.close)
-        sweeper = Sweeper(folder)
+        stack.push_async_callback(hosting.close)
+        await hosting.prepare()
+        sweeper = Sweeper(folder, hosting.containers)
         stack.push_async_callback(asyncio.to_thread, sweeper.finish)
-        building = asyncio.create_task(asyncio.to_thread(build_demo, _sources(), folder))
+        building = asyncio.create_task(_built(hosting, say))
         stack.push_async_callback(ended, building)
-        servers = await stage.start_servers(folder, say)
+        servers = await stage.start_servers(folder, say, hosting.bridge)
         stack.push_async_callback(asyncio.to_thread, servers.stop)
         # Before the servers: what still serves shall find them.
         stack.push_async_callback(asyncio.to_thread, sweeper.finish)
-        stack.push_async_callback(asyncio.to_thread, stage.end_instances, folder)
-        environ = stage.environ(folder, servers)
+        stack.push_async_callback(hosting.end)
+        arguments, more = hosting.agent(servers)
+        environ = stage.environ(folder, servers) | more
         await asyncio.to_thread(servers.postgres.create_database, "camp")
         await stage.run_camp(("migrate", "upgrade"), environ, folder)
         say("The database has its schema")
@@ -117,21 +125,29 @@ async def opened(
         edge = await stack.enter_async_context(
             ControlClient(servers.traefik.url, token, patience_s=STEERING_PATIENCE_S)
         )
-        path = stage.environment_file(folder, servers)
+        path = stage.environment_file(folder, servers, hosting.environment, policy)
         steering = environ | {"CAMP_URL": url, "CAMP_TOKEN": token}
         await stage.run_camp(("env", "apply", str(path)), steering, folder)
-        agents = {host: _agent(host, environ, folder) for host in HOSTS}
+        working = ("agent", "--environment", hosting.environment, *arguments)
+        agents = {host: _agent(host, working, environ, folder) for host in HOSTS}
         stack.push_async_callback(_all_stopped, list(agents.values()))
         for agent in agents.values():
             await agent.start()
         say(f"Three agents run: {', '.join(HOSTS)}")
-        for made in (await building).values():
-            await client.add_release(bundle.read(made))
-        say("Three releases are known: 1.0.0, 1.1.0, 1.2.0")
-        sampler = Sampler(folder, servers.traefik.api_url, ENVIRONMENT, interval_s)
+        releases = await building
+        for release in releases:
+            await client.add_release(release)
+        say(f"The releases are known: {', '.join(release.version for release in releases)}")
+        api = servers.traefik.api_url
+        sampler = Sampler(hosting.living, api, hosting.environment, interval_s)
         sampling = asyncio.create_task(sampler.run())
         stack.push_async_callback(ended, sampling)
-        yield Site(folder, servers, environ, sampler, client, token, agents, bootstrap, edge)
+        name = hosting.environment
+        yield Site(folder, name, servers, environ, sampler, client, token, agents, bootstrap, edge)
+
+
+async def _built(hosting: Hosting, say: Callable[[str], None]) -> Sequence[Release]:
+    return await hosting.releases(say)
 
 
 async def until(
@@ -172,18 +188,9 @@ async def _bootstrap(
     return f"http://{LOOPBACK}:{port}", program
 
 
-def _agent(host: str, environ: dict[str, str], folder: Path) -> Program:
+def _agent(host: str, arguments: tuple[str, ...], environ: dict[str, str], folder: Path) -> Program:
     home = folder / "agents" / host
-    arguments = ("agent", "--environment", ENVIRONMENT, "--host", host, "--folder", str(home))
-    return Program(arguments, environ, folder, host)
-
-
-def _sources() -> Path:
-    if not (SOURCES / "pyproject.toml").exists():
-        raise DemoFailed(
-            "The demo builds its releases from camp's source tree; run it in a checkout."
-        )
-    return SOURCES
+    return Program((*arguments, "--host", host, "--folder", str(home)), environ, folder, host)
 
 
 async def _all_stopped(programs: list[Program]) -> None:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-import psutil
-
-from controlplane.demo.kept import environment, tail
+from controlplane.demo.kept import LOOPBACK, Bridge, environment, tail
 from controlplane.demo.servers import (
     PostgresServer,
     RedisServer,
@@ -23,11 +21,10 @@ from controlplane.demo.servers import (
     start_redis,
     start_traefik,
 )
-from controlplane.demo.sweeper import mark, marked, sweep
+from controlplane.demo.sweeper import mark, sweep
 from controlplane.domain.errors import ControlError
 
 ServerT = TypeVar("ServerT", PostgresServer, RedisServer, TraefikServer)
-ENVIRONMENT = "local"
 HOSTS = ("host-a", "host-b", "host-c")
 LOCK = "demo.lock"
 STOP_DEADLINE_S = 8.0
@@ -65,6 +62,16 @@ class Servers:
             server.stop()
 
 
+def sources() -> Path:
+    """The checkout that releases are built from. Raises DemoFailed when this is none."""
+    found = Path(__file__).resolve().parents[2]
+    if not (found / "pyproject.toml").exists():
+        raise DemoFailed(
+            "The demo builds its releases from camp's source tree; run it in a checkout."
+        )
+    return found
+
+
 def take(folder: Path) -> IO[str]:
     """An empty folder with its lock. Raises DemoFailed when it is in use or not a demo's."""
     if folder.exists() and any(folder.iterdir()) and not (folder / LOCK).exists():
@@ -87,7 +94,9 @@ def take(folder: Path) -> IO[str]:
     return lock
 
 
-async def start_servers(folder: Path, say: Callable[[str], None]) -> Servers:
+async def start_servers(
+    folder: Path, say: Callable[[str], None], bridge: Bridge | None = None
+) -> Servers:
     """PostgreSQL, Redis and Traefik, each told of when it answers."""
 
     async def started(name: str, start: Callable[[], ServerT]) -> ServerT:
@@ -97,38 +106,41 @@ async def start_servers(folder: Path, say: Callable[[str], None]) -> Servers:
 
     async with asyncio.TaskGroup() as group:
         postgres = group.create_task(
-            started("PostgreSQL", lambda: start_postgres(folder / "postgres"))
+            started("PostgreSQL", lambda: start_postgres(folder / "postgres", bridge=bridge))
         )
-        redis = await started("Redis", lambda: start_redis(folder / "redis"))
+        redis = await started("Redis", lambda: start_redis(folder / "redis", bridge=bridge))
         traefik = await started("Traefik", lambda: start_traefik(folder / "traefik", redis))
     return Servers(postgres.result(), redis, traefik)
 
 
 def environ(folder: Path, servers: Servers) -> dict[str, str]:
     """What every process of the demo is told."""
-    return environment() | {
-        **mark(folder),
+    return environment() | mark(folder) | settings(servers) | {"PYTHONUNBUFFERED": "1"}
+
+
+def settings(servers: Servers, host: str = LOOPBACK) -> dict[str, str]:
+    """What an instance is told that reaches the servers at `host`."""
+    return {
         "ENVIRONMENT": "local",
-        "DATABASE_URL": servers.postgres.url("camp"),
-        "REDIS_URL": servers.redis.url(),
+        "DATABASE_URL": servers.postgres.url("camp", host=host),
+        "REDIS_URL": servers.redis.url(host=host),
         "LOG_LEVEL": "info",
         # Two cores carry six instances, everything around them and whatever else runs here. A
         # request that waits for a connection is rather late than refused; the load gives up
         # after ten seconds.
         "DB_POOL_TIMEOUT_S": "9",
-        "PYTHONUNBUFFERED": "1",
     }
 
 
-def environment_file(folder: Path, servers: Servers) -> Path:
+def environment_file(folder: Path, servers: Servers, name: str, policy: str = POLICY) -> Path:
     """The TOML file for `camp env apply`."""
     path = folder / "environment.toml"
     hosts = ", ".join(f'"{host}"' for host in HOSTS)
     path.write_text(
-        f"[environments.{ENVIRONMENT}]\n"
+        f"[environments.{name}]\n"
         f"hosts = [{hosts}]\n"
         f'edges = ["{servers.traefik.api_url}"]\n\n'
-        f"[environments.{ENVIRONMENT}.policy]\n{POLICY}",
+        f"[environments.{name}.policy]\n{policy}",
         encoding="utf-8",
     )
     return path
@@ -185,17 +197,6 @@ async def run_camp(arguments: tuple[str, ...], environ: Mapping[str, str], folde
     if process.returncode:
         raise DemoFailed(f"camp {' '.join(arguments)} failed: {err.decode().strip()}")
     return out.decode().strip()
-
-
-def end_instances(folder: Path) -> None:
-    """Ask what the agents left running to end, and wait a while for it."""
-    processes = list(marked(folder))
-    for process in processes:
-        try:
-            process.terminate()
-        except psutil.Error:
-            continue
-    psutil.wait_procs(processes, timeout=STOP_DEADLINE_S)
 
 
 async def _spawn(

@@ -1,9 +1,10 @@
-"""End every process of one demo, whichever way the demo itself ended.
+"""End every process and container of one demo, whichever way the demo itself ended.
 
 Instances outlive their agents by design, so the demo has to end them itself. Each process of it
 carries its folder in the environment, its own mark or the agents'. `Sweeper` is a process of its
 own that holds the other end of a pipe: when the demo closes it, or dies, SIGKILL included,
-everything that carries the mark is killed, until a look finds nothing.
+everything that carries the mark is killed, until a look finds nothing; then the containers and
+images of the demo's environment are removed.
 """
 
 from __future__ import annotations
@@ -22,25 +23,29 @@ import psutil
 # Ours, and the one that agents give what they start.
 MARKS = ("CAMP_DEMO", "CAMP_HOME")
 DEADLINE_S = 10.0
+ENGINE_DEADLINE_S = 60.0
 PAUSE_S = 0.05
 
 
 class Sweeper:
-    """The process that cleans up behind `folder`; `finish` lets it do so now."""
+    """The process that cleans up behind `folder`; `finish` lets it do so now.
 
-    def __init__(self, folder: Path) -> None:
+    With `containers`, the name of an environment, it removes those as well.
+    """
+
+    def __init__(self, folder: Path, containers: str = "") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "controlplane.demo.sweeper", str(folder)],
+            [sys.executable, "-P", "-m", "controlplane.demo.sweeper", str(folder), containers],
             stdin=subprocess.PIPE,
             # Ctrl-C in the terminal is the demo's to answer.
             start_new_session=True,
         )
 
     def finish(self) -> None:
-        """Return when no process of the demo is left."""
+        """Return when no process and no container of the demo is left."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(2 * DEADLINE_S)
+        self._process.wait(2 * DEADLINE_S + ENGINE_DEADLINE_S)
 
 
 def mark(folder: Path) -> dict[str, str]:
@@ -80,7 +85,12 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     while os.read(sys.stdin.fileno(), 1):
         pass
-    sweep(Path(sys.argv[1]))
+    folder, containers = Path(sys.argv[1]), sys.argv[2]
+    sweep(folder)
+    if containers:
+        from controlplane.demo.leftovers import remove
+
+        remove(containers)
 
 
 if __name__ == "__main__":
