@@ -28,6 +28,9 @@ from controlplane.domain.model import Release
 
 log = structlog.get_logger(__name__)
 REPORT_INTERVAL_S = 5.0
+# To list images takes an engine that holds two hundred 50 ms; agents look ten times a second. Only
+# what somebody else removes is noticed this much later.
+MARKS_VALID_S = 2.0
 RETRY_S = (1.0, 2.0, 5.0, 10.0)
 # What the engine says -> (what to do about it, whether it is in vain to try again).
 REMEDIES = (
@@ -80,9 +83,11 @@ class Images:
         self._placement = placement
         self._pulls: dict[str, Pull] = {}
         self._failures: dict[str, Failure] = {}
+        self._marks: frozenset[str] = frozenset()
+        self._marks_until = 0.0
 
     async def reports(self) -> tuple[ImageReport, ...]:
-        present = await self._engine.call(self._marked)
+        present = await self._engine.call(self._marked_lately)
         failed = [f.report for digest, f in list(self._failures.items()) if digest not in present]
         return (*(ImageReport(digest, present=True) for digest in sorted(present)), *failed)
 
@@ -101,6 +106,15 @@ class Images:
         """Give up all but `keep`, and forget failures outside of it."""
         self._failures = {d: f for d, f in list(self._failures.items()) if d in keep}
         await self._engine.call(lambda client: self._remove(client, keep))
+        self._marks_until = 0.0
+
+    def _marked_lately(self, client: docker.APIClient) -> frozenset[str]:
+        now = time.monotonic()
+        if now >= self._marks_until:
+            # Before the look: a pull that ends during it makes the next one due.
+            self._marks_until = now + MARKS_VALID_S
+            self._marks = self._marked(client)
+        return self._marks
 
     def _marked(self, client: docker.APIClient) -> frozenset[str]:
         found = client.images(filters={"reference": self._placement.images})
@@ -129,6 +143,7 @@ class Images:
             seconds = round(time.monotonic() - pull.begun, 2)
             log.info("pulled", digest=digest, bytes=here, seconds=seconds)
         finally:
+            self._marks_until = 0.0
             del self._pulls[digest]
 
     def _fetch(self, client: docker.APIClient, pull: Pull) -> None:

@@ -65,7 +65,7 @@ class Containers:
             if shutil.which(program) is None:
                 raise DemoFailed(f"{program} is not on PATH; install it ({INSTALL}).")
         try:
-            network = await self._engine.call(lambda client: client.inspect_network("bridge"))
+            network = await self._engine.aside(lambda client: client.inspect_network("bridge"))
         except EngineUnavailable as error:
             raise DemoFailed(
                 f"{error.sentence.partition(';')[0]}; start it, or, on Debian and as root, let one"
@@ -86,7 +86,7 @@ class Containers:
     async def _published(
         self, registry: OciRegistry, version: str, say: Callable[[str], None]
     ) -> Release:
-        await self._engine.call(lambda client: push(client, self.repository, version))
+        await self._engine.aside(lambda client: push(client, self.repository, version))
         found = release_of(await registry.resolve(f"{self.repository}:{version}"))
         say(f"{version} is in the registry: {found.digest[:19]}")
         return found
@@ -110,7 +110,7 @@ class Containers:
         return file
 
     async def living(self) -> Sequence[Process]:
-        return await self._engine.call(self._living)
+        return await self._engine.aside(self._living)
 
     async def end(self) -> None:
         """The sweeper removes containers, and nothing is lost with them."""
