@@ -75,7 +75,7 @@ class Service:
         """Keep the edge's table at the tasks that run, for ever."""
         while True:
             due = time.monotonic() + LOOK_S
-            members = frozenset(await self.engine.call(self._healthy))
+            members = frozenset(await self.engine.aside(self._healthy))
             if members != self.members:
                 self.revision += 1
                 await self.routing.publish(Table(self.revision, members), EPOCH)
@@ -83,7 +83,7 @@ class Service:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _inspected(self) -> dict[str, Any]:
-        found: dict[str, Any] = await self.engine.call(lambda c: c.inspect_service(self.name))
+        found: dict[str, Any] = await self.engine.aside(lambda c: c.inspect_service(self.name))
         return found
 
     def _healthy(self, client: docker.APIClient) -> list[Member]:
@@ -99,7 +99,7 @@ class Service:
 
 async def require(engine: Engine) -> None:
     """Raises ControlError when the engine is in a swarm already."""
-    info = await engine.call(lambda client: client.info())
+    info = await engine.aside(lambda client: client.info())
     state = info.get("Swarm", {}).get("LocalNodeState", "inactive")
     if state != "inactive":
         raise ControlError(
