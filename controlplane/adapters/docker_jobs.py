@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import docker
 from docker.errors import APIError
 
@@ -17,6 +19,9 @@ from controlplane.adapters.docker_engine import CONFLICT, NOT_FOUND, Engine, pas
 from controlplane.domain.errors import Invalid
 from controlplane.domain.fleet import Job, JobReport, JobState
 
+# How old a look may be at runs of which all have ended; agents look ten times a second.
+ENDED_VALID_S = 2.0
+
 
 class Jobs:
     """The one-shot runs known to one host, each in a container labelled with its id."""
@@ -27,17 +32,25 @@ class Jobs:
         # What never became a container that ran, and how the others ended.
         self._refused: dict[str, JobReport] = {}
         self._ended: dict[str, JobReport] = {}
+        self._seen: tuple[JobReport, ...] = ()
+        self._seen_until = 0.0
 
     async def begin(self, job: Job, missing: str) -> None:
         """Begin a run unless it is known; `missing` says why it cannot run, if it cannot."""
         if job.id in self._refused:
             return
         refused = missing or await self._engine.call(lambda client: self._begin(client, job))
+        self._seen_until = 0.0
         if refused:
             self._refused[job.id] = JobReport(job.id, JobState.FAILED, refused)
 
     async def reports(self) -> tuple[JobReport, ...]:
-        return (*await self._engine.call(self._reports), *self._refused.values())
+        if time.monotonic() >= self._seen_until:
+            until = time.monotonic() + ENDED_VALID_S
+            self._seen = await self._engine.call(self._reports)
+            all_ended = all(report.state is not JobState.RUNNING for report in self._seen)
+            self._seen_until = until if all_ended else 0.0
+        return (*self._seen, *self._refused.values())
 
     def busy(self, client: docker.APIClient) -> frozenset[str]:
         """The digests that are being run now."""
@@ -49,6 +62,7 @@ class Jobs:
             if not container.alive and container.spec.digest not in keep:
                 with passing(NOT_FOUND, CONFLICT):
                     client.remove_container(container.id, v=True)
+        self._seen_until = 0.0
 
     def _containers(self, client: docker.APIClient) -> tuple[Container, ...]:
         return docker_look.containers(client, self._placement, "camp.job")

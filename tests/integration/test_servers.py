@@ -18,6 +18,7 @@ import psutil
 import pytest
 import redis
 
+from controlplane.demo.kept import Bridge
 from controlplane.demo.servers import (
     PostgresServer,
     RedisServer,
@@ -173,3 +174,22 @@ def test_owners_environment_does_not_reach_postgres(
     server = start_postgres(tmp_path)
     assert server.psql("SELECT 1") == "1"
     server.stop()
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="127.0.0.2 is an address on Linux only")
+async def test_servers_answer_on_a_bridge_too(tmp_path: Path) -> None:
+    bridge = Bridge("127.0.0.2", "127.0.0.2/32")
+    redis_server = start_redis(tmp_path / "redis", bridge=bridge)
+    postgres = start_postgres(tmp_path / "pg", bridge=bridge)
+    try:
+        with redis.Redis.from_url(redis_server.url(host=bridge.address)) as client:
+            assert client.ping()
+        stranger = redis.Redis(host=bridge.address, port=redis_server.port)
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        url = postgres.url(host=bridge.address).replace("+asyncpg", "")
+        connection = await asyncpg.connect(url)
+        await connection.close()
+    finally:
+        redis_server.stop()
+        postgres.stop()
