@@ -38,9 +38,8 @@ def test_killed_demo_leaves_no_container_and_no_image(
     engine.images.get(base).tag(f"127.0.0.1:9/{name}/camp", "1.0.0")
     engine.images.get(base).tag(f"camp/{name}/host-a", "0")
     label = {"label": f"camp.environment={name}"}
-    engine.containers.run(
-        base, ["sleep", "60"], detach=True, labels=[f"camp.environment={name}"], init=True
-    )
+    labels = [label["label"]]
+    engine.containers.run(base, ["sleep", "60"], detach=True, labels=labels, init=True)
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path), name], stdout=subprocess.PIPE
     )
