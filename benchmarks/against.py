@@ -22,7 +22,7 @@ from controlplane.demo.containers import Containers
 from controlplane.demo.load import Status
 from controlplane.demo.loading import LoadProcess
 from controlplane.demo.report import Move
-from controlplane.demo.site import Site, ended, opened, until
+from controlplane.demo.site import Site, opened, until
 from controlplane.demo.stage import HOSTS, sources
 from controlplane.domain.errors import ControlError
 from controlplane.domain.model import State
@@ -121,8 +121,7 @@ async def _swarm(
         redis = await stack.enter_async_context(open_redis(site.servers.redis.url()))
         routing = await stack.enter_async_context(TraefikRouting(redis, site.environment))
         service = swarm.Service(site.environment, address, engine, routing)
-        following = asyncio.create_task(service.follow())
-        stack.push_async_callback(ended, following)
+        stack.push_async_callback(service.end)
         await service.create(f"{image}:1.0.0", told, PER_HOST * len(HOSTS))
         say("Swarm serves 1.0.0")
         load = await stack.enter_async_context(

@@ -19,6 +19,7 @@ import docker
 
 from controlplane.adapters.docker_engine import Engine
 from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.demo.site import ended
 from controlplane.domain.errors import ControlError
 from controlplane.domain.fleet import Member, Table
 
@@ -41,13 +42,16 @@ class Service:
     routing: TraefikRouting
     revision: int = 0
     members: frozenset[Member] = field(default_factory=frozenset)
+    following: asyncio.Task[None] | None = None
 
     async def create(self, image: str, options: Sequence[str], replicas: int) -> None:
         """Raises ControlError when not all tasks become healthy in time."""
         more = ("--detach", "--name", self.name, "--replicas", str(replicas))
         await _docker("service", "create", *more, *options, image)
+        self.following = asyncio.create_task(self._follow())
         end = time.monotonic() + DEADLINE_S
         while len(self.members) < replicas:
+            self._require()
             if time.monotonic() > end:
                 raise ControlError(f"Only {len(self.members)} tasks of {replicas} got healthy.")
             await asyncio.sleep(LOOK_S)
@@ -64,6 +68,7 @@ class Service:
         begun = time.time()
         await _docker("service", command, "--detach", *options, self.name)
         while True:
+            self._require()
             state = (await self._inspected()).get("UpdateStatus", {}).get("State", "")
             if state == expected:
                 return time.time() - begun
@@ -71,7 +76,16 @@ class Service:
                 raise ControlError(f"Swarm's {command} is {state!r} instead of {expected}.")
             await asyncio.sleep(LOOK_S / 2)
 
-    async def follow(self) -> None:
+    async def end(self) -> None:
+        """Follow no longer; the swarm takes the service with it."""
+        if self.following is not None:
+            await ended(self.following)
+
+    def _require(self) -> None:
+        if self.following is not None and self.following.done():
+            self.following.result()
+
+    async def _follow(self) -> None:
         """Keep the edge's table at the tasks that run, for ever."""
         while True:
             due = time.monotonic() + LOOK_S
