@@ -7,10 +7,11 @@ from contextlib import suppress
 
 
 class Proxy:
-    """Forwards 127.0.0.1:`port` to a server on this machine."""
+    """Forwards `host`:`port` to a server on this machine's loopback."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, host: str = "127.0.0.1") -> None:
         self._target_port = target_port
+        self._host = host
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
@@ -20,7 +21,7 @@ class Proxy:
     async def open(self) -> None:
         """Accept connections, on the same port as before if it was cut."""
         self._flowing.set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, self._host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def freeze(self) -> None:

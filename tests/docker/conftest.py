@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import docker
-import httpx
 import pytest
 
 from tests.images import ROOT, Context, built, free_port, plant
-from tests.waiting import wait_until
+from tests.registries import registry_at
 
 HERE = Path(__file__).parent
 # Of the test itself; fixtures, one of which builds the image, limit themselves.
 TEST_DEADLINE_S = 120
 BASE_DEADLINE_S = 1200
-REGISTRY_DEADLINE_S = 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,27 +53,16 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def registry_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the registry keeps its images; a second one may serve them elsewhere."""
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="session")
+def registry(registry_data: Path) -> Iterator[str]:
     """`HOST:PORT` of an empty registry on loopback, which engines trust without TLS."""
-    program = shutil.which("docker-registry")
-    assert program, "docker-registry is missing. Run once: sudo containers/base/engine.sh install"
-    folder, address = tmp_path_factory.mktemp("registry"), f"127.0.0.1:{free_port()}"
-    config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '{address}'}}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(config)], stdout=log, stderr=log)
-    try:
-        assert wait_until(lambda: _answers(f"http://{address}/v2/"), REGISTRY_DEADLINE_S), (
-            folder / "log"
-        ).read_text()
+    with registry_at(f"127.0.0.1:{free_port()}", registry_data) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(REGISTRY_DEADLINE_S)
 
 
 @pytest.fixture(scope="session")
@@ -124,10 +110,3 @@ def image(
     figure(f"image: built in {time.monotonic() - began:.0f} s")
     yield reference
     engine.images.remove(reference, force=True)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
