@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import os
 import secrets
 import shutil
@@ -142,13 +143,16 @@ def _identify(client: docker.APIClient, container_id: str) -> Process | None:
 
 def _bridge(config: Mapping[str, str]) -> Bridge:
     """Raises DemoFailed when this machine is not at the other end of it."""
-    found = Bridge(config.get("Gateway", ""), config.get("Subnet", ""))
+    subnet = config["Subnet"]
+    # Some engines name the gateway only when it is not the subnet's first address.
+    first = str(ipaddress.ip_network(subnet, strict=False)[1])
+    found = Bridge(config.get("Gateway") or first, subnet)
     try:
         with socket.create_server((found.address, 0)):
             return found
     except OSError as error:
         raise DemoFailed(
-            f"The Docker engine's bridge has the address {found.address or 'of nobody'}, which is"
+            f"The Docker engine's bridge has the address {found.address}, which is"
             " not this machine's: the engine runs elsewhere, in a virtual machine or rootless."
             " Use one that shares this machine's network."
         ) from error

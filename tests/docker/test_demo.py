@@ -59,6 +59,7 @@ async def test_servers_and_instances_meet_at_the_engines_bridge(
     try:
         await hosting.prepare()
         assert hosting.bridge is not None
-        assert hosting.bridge.address in str(engine.networks.get("bridge").attrs["IPAM"])
+        assert hosting.bridge.address
+        assert hosting.bridge.subnet in str(engine.networks.get("bridge").attrs["IPAM"])
     finally:
         await hosting.close()
