@@ -9,15 +9,31 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from controlplane.domain.follow import Follow, TagSeen
 from controlplane.domain.model import Blocker, Kind, Policy, Release, State
 
 
-class PutEnvironment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An environment as its TOML file says it; the policy is checked by the domain."""
+class PutEnvironment(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """An environment as its TOML file says it; policy and rule are checked by the domain.
+
+    What is not said is not sent: an older instance does not know it.
+    """
 
     hosts: list[str]
     edges: list[str]
     policy: dict[str, Any] = field(default_factory=dict)
+    follow: dict[str, Any] | None = None
+
+
+class FollowView(Struct, frozen=True, kw_only=True):
+    """What an environment follows, and what was seen; `last_look` is None before the first."""
+
+    rule: Follow
+    last_look: float | None
+    last_error: str
+    tags: tuple[TagSeen, ...]
 
 
 class EnvironmentView(Struct, frozen=True, kw_only=True):
@@ -33,6 +49,7 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     active_rollout: str | None
     applied_by: str
     applied_at: float
+    follow: FollowView | None = None
 
 
 class EnvironmentApplied(Struct, frozen=True, kw_only=True):

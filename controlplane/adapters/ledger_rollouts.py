@@ -41,9 +41,14 @@ class Scene:
     now: float
 
 
-async def begin_rollout(connection: AsyncConnection, start: Start, entropy: Entropy) -> Rollout:
-    """Raises NotFound and Conflict as the port says."""
+async def begin_rollout(
+    connection: AsyncConnection, start: Start, entropy: Entropy, *, needs_approval: bool = False
+) -> Rollout:
+    """`needs_approval`: whatever the policy says. Raises NotFound and Conflict as the port says."""
     scene = await _scene(connection, start.environment)
+    if needs_approval:
+        policy = replace(scene.environment.policy, approval=True)
+        scene = replace(scene, environment=replace(scene.environment, policy=policy))
     known = await _outcome(connection, start.key, start)
     if known is not None:
         return known

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import convert, to_builtins
 from sqlalchemy import Row
 
+from controlplane.domain.follow import Follow, Followed
 from controlplane.domain.model import Environment, Policy, Release, Rollout
 from controlplane.ports.ledger import EnvironmentRow, Event, ReleaseRow
 
@@ -32,7 +33,17 @@ def environment_row(row: AnyRow) -> EnvironmentRow:
         active=row.active,
         applied_by=row.applied_by,
         applied_at=row.applied_at.timestamp(),
+        follow=follow_of(row.rule),
+        followed=followed_of(row.followed),
     )
+
+
+def follow_of(stored: Any) -> Follow | None:
+    return None if stored is None else convert(stored, Follow)
+
+
+def followed_of(stored: Any) -> Followed:
+    return Followed() if stored is None else convert(stored, Followed)
 
 
 def release_of(stored: Any) -> Release | None:

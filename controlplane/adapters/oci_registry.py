@@ -7,16 +7,17 @@ import base64
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import msgspec
 
-from controlplane.adapters import oci_reference
-from controlplane.adapters.oci_reference import Reference
 from controlplane.domain.errors import ControlError, Unavailable
+from controlplane.domain.follow import Follow
+from controlplane.domain.image import DIGEST, Reference, parse, parse_version
 from controlplane.ports.registry import PublishedImage
 
 TIMEOUT_S = 10.0
@@ -71,12 +72,16 @@ class RegistryBroken(ControlError):
 
 
 class Answer(NamedTuple):
-    """What of an answer is looked at; `following` is where the next page is."""
+    """What of an answer is looked at; `following` is where the next page is.
+
+    `digest` is what the registry says of the content, unchecked.
+    """
 
     status: int
     content: bytes
     challenge: str
     following: str
+    digest: str
 
 
 class OciRegistry:
@@ -109,7 +114,7 @@ class OciRegistry:
         await self._client.aclose()
 
     async def resolve(self, reference: str) -> PublishedImage:
-        wanted = oci_reference.parse_version(reference)
+        wanted = parse_version(reference)
         body, digest = await self._manifest(wanted, wanted.wanted)
         manifest, entries = body, body.get("manifests")
         if entries is not None:
@@ -121,8 +126,17 @@ class OciRegistry:
         labels = (config.get("config") or {}).get("Labels") or {}
         return PublishedImage(wanted.repository, digest, platform, labels)
 
+    async def digest(self, reference: str) -> str:
+        wanted = parse_version(reference)
+        url = f"{self._root(wanted)}/manifests/{wanted.wanted}"
+        # Registries that count pulls do not count HEAD.
+        said = (await self._get(wanted, url, "HEAD")).digest
+        if DIGEST.fullmatch(said):
+            return said
+        return _digest((await self._get(wanted, url)).content)
+
     async def tags(self, repository: str) -> tuple[str, ...]:
-        wanted = oci_reference.parse(repository)
+        wanted = parse(repository)
         url, found = f"{self._root(wanted)}/tags/list", list[str]()
         for _ in range(MAX_PAGES):
             answer = await self._get(wanted, url)
@@ -163,12 +177,13 @@ class OciRegistry:
             raise _not_for(wanted, self._platform, [name for name in made if "unknown" not in name])
         return made[self._platform]
 
-    async def _get(self, wanted: Reference, url: str) -> Answer:
-        answer = await self._asked(wanted, url, self._headers.get(wanted.repository, ""))
+    async def _get(self, wanted: Reference, url: str, method: str = "GET") -> Answer:
+        known = self._headers.get(wanted.repository, "")
+        answer = await self._asked(wanted, url, known, method=method)
         if answer.status == httpx.codes.UNAUTHORIZED:
             header = await self._authorised(wanted, answer.challenge)
             self._headers[wanted.repository] = header
-            answer = await self._asked(wanted, url, header)
+            answer = await self._asked(wanted, url, header, method=method)
         match answer.status:
             case httpx.codes.OK:
                 return answer
@@ -216,10 +231,12 @@ class OciRegistry:
         header: str,
         parameters: dict[str, str] | None = None,
         pair: tuple[str, str] | None = None,
+        *,
+        method: str = "GET",
     ) -> Answer:
         """One request, bounded in time and in bytes."""
         headers = {"Accept": f"{ACCEPTED}, */*"} | ({"Authorization": header} if header else {})
-        request = self._client.build_request("GET", url, headers=headers, params=parameters)
+        request = self._client.build_request(method, url, headers=headers, params=parameters)
         auth = httpx.BasicAuth(*pair) if pair else None
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -260,6 +277,35 @@ def stored_credentials(host: str) -> tuple[str, str] | None:
     return (user, password) if user and password else None
 
 
+@asynccontextmanager
+async def registry_of(rule: Follow) -> AsyncIterator[OciRegistry]:
+    """The registry that a rule names, with what `docker login` left on this machine for it.
+
+    Raises RegistryDenied when the credential store does not work.
+    """
+    host = parse(rule.image).host
+    insecure = frozenset({host} if rule.insecure else ())
+    pair = await asyncio.to_thread(_stored, host)
+    # Made in a thread as well: reading the machine's certificates takes a while.
+    made = await asyncio.to_thread(
+        OciRegistry, lambda _: pair, platform=rule.platform, insecure=insecure
+    )
+    async with made:
+        yield made
+
+
+def _stored(host: str) -> tuple[str, str] | None:
+    from docker.errors import DockerException
+
+    try:
+        return stored_credentials(host)
+    except (DockerException, OSError, ValueError) as error:
+        raise RegistryDenied(
+            f"The credentials for {host} cannot be read ({error}); repair ~/.docker/config.json or"
+            " its credential helper."
+        ) from error
+
+
 async def _read(wanted: Reference, answer: httpx.Response) -> Answer:
     """The whole answer, unless it is larger than any manifest."""
     content = bytearray()
@@ -271,7 +317,8 @@ async def _read(wanted: Reference, answer: httpx.Response) -> Answer:
             )
     challenge = answer.headers.get("WWW-Authenticate", "")
     following = answer.links.get("next", {}).get("url", "")
-    return Answer(answer.status_code, bytes(content), challenge, following)
+    digest = answer.headers.get("Docker-Content-Digest", "")
+    return Answer(answer.status_code, bytes(content), challenge, following, digest)
 
 
 def _decoded(wanted: Reference, body: bytes) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters import event_log
+from controlplane.adapters.ledger_follows import put_follow
+from controlplane.adapters.ledger_releases import put_release
 from controlplane.adapters.ledger_rollouts import begin_rollout, steer_rollout
 from controlplane.adapters.ledger_rows import (
     environment_of,
@@ -28,6 +30,7 @@ from controlplane.adapters.tables import (
     NOW,
     environments,
     events,
+    follows,
     hosts,
     leaders,
     operators,
@@ -38,7 +41,6 @@ from controlplane.adapters.tables import (
 )
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.model import Environment, Release, Rollout
-from controlplane.domain.naming import check_release
 from controlplane.domain.policy import Draft
 from controlplane.ports.ledger import EnvironmentRow, Event, Order, ReleaseRow, Start
 
@@ -48,7 +50,9 @@ WITH_ACTIVE = select(
     .where(and_(rollouts.c.environment == environments.c.name, rollouts.c.finished_at.is_(None)))
     .scalar_subquery()
     .label("active"),
-)
+    follows.c.rule,
+    follows.c.followed,
+).select_from(environments.outerjoin(follows, follows.c.environment == environments.c.name))
 
 
 class PostgresLedger:
@@ -83,12 +87,11 @@ class PostgresLedger:
             query = WITH_ACTIVE.where(environments.c.name == draft.name)
             row = (await connection.execute(query)).one()
             stored = environment_of(row)
-            if (stored.hosts, stored.edges, stored.policy) == (
-                draft.hosts,
-                draft.edges,
-                draft.policy,
-            ):
+            follow = environment_row(row).follow
+            held = (stored.hosts, stored.edges, stored.policy, follow)
+            if held == (draft.hosts, draft.edges, draft.policy, draft.follow):
                 return False
+            await put_follow(connection, draft)
             await _change(connection, stored, row.active, draft, actor)
             return True
 
@@ -111,24 +114,8 @@ class PostgresLedger:
         return release_row(row)
 
     async def add_release(self, release: Release, actor: str) -> bool:
-        check_release(release)
-        values = {
-            "version": release.version,
-            "digest": release.digest,
-            "release": plain(release),
-            "created_by": actor,
-        }
         async with writing(self._engine) as connection:
-            added = await connection.execute(
-                upsert(releases)
-                .values(values)
-                .on_conflict_do_nothing()
-                .returning(releases.c.version)
-            )
-            if added.first() is not None:
-                return True
-            await _same_release(connection, release)
-            return False
+            return await put_release(connection, release, actor)
 
     async def rollouts(self, environment: str | None, limit: int) -> tuple[Rollout, ...]:
         query = select(rollouts.c.rollout).order_by(
@@ -229,6 +216,7 @@ async def _create(connection: AsyncConnection, draft: Draft, actor: str) -> bool
     await connection.execute(insert(leaders).values(environment=draft.name))
     await connection.execute(insert(routing).values(environment=draft.name))
     await _add_hosts(connection, draft.name, draft.hosts)
+    await put_follow(connection, draft)
     message = f"{actor} created {draft.name} with {len(draft.hosts)} hosts"
     await event_log.append(
         connection, draft.name, [("environment", message)], data={"actor": actor, "version": 1}
@@ -285,20 +273,3 @@ async def _remove_hosts(connection: AsyncConnection, name: str, removed: tuple[s
     await connection.execute(
         delete(hosts).where(and_(hosts.c.environment == name, hosts.c.name.in_(removed)))
     )
-
-
-async def _same_release(connection: AsyncConnection, release: Release) -> None:
-    query = select(releases).where(
-        (releases.c.version == release.version) | (releases.c.digest == release.digest)
-    )
-    for row in await connection.execute(query):
-        if row.version != release.version:
-            raise Conflict(
-                f"These bytes are known as release {row.version} already; "
-                f"build {release.version} anew, or deploy {row.version}."
-            )
-        if row.digest != release.digest:
-            raise Conflict(
-                f"Release {release.version} exists with the digest {row.digest}, and releases "
-                "never change; give this build a new version."
-            )

@@ -67,6 +67,17 @@ leaders = Table(
     Column("protocol", Integer, nullable=False, server_default="1"),
 )
 
+# rule: Follow; followed: Followed. A row of its own: looks write often, and the environment's row
+# is what leader and operators take turns on.
+follows = Table(
+    "follows",
+    metadata,
+    Column("environment", ForeignKey("environments.name", ondelete="CASCADE"), primary_key=True),
+    Column("rule", JSONB(none_as_null=True), nullable=False),
+    Column("followed", JSONB(none_as_null=True), nullable=False, server_default="{}"),
+    Column("version", Integer, nullable=False, server_default="1"),
+)
+
 releases = Table(
     "releases",
     metadata,

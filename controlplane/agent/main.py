@@ -20,7 +20,9 @@ from controlplane.adapters.docker_container import Placement
 from controlplane.adapters.file_memory import FileMemory
 from controlplane.adapters.http_health import HttpHealth
 from controlplane.adapters.no_succession import NoSuccession
+from controlplane.adapters.oci_registry import registry_of
 from controlplane.adapters.postgres_engine import open_engine
+from controlplane.adapters.postgres_follows import PostgresFollows
 from controlplane.adapters.postgres_store import PostgresStore
 from controlplane.adapters.process_runtime import ProcessRuntime
 from controlplane.adapters.redis_bus import RedisBus
@@ -34,6 +36,7 @@ from controlplane.agent.loop import Agent, require_understood
 from controlplane.domain.errors import ControlError, NotFound
 from controlplane.leader.loop import LOOK_S, Leader
 from controlplane.leader.tenure import RENEW_S, Tenure
+from controlplane.leader.watcher import Watcher
 from controlplane.ports.bus import Bus
 from controlplane.ports.succession import Succession
 
@@ -126,6 +129,8 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
             *(task.host, store, runtime, health, memory, host_bus, clock, succession, version)
         )
         leader = await _candidate(task, engine, client, leader_bus, stack)
+        follows = PostgresFollows(engine, task.environment)
+        watcher = Watcher(leader.tenure, follows, registry_of, leader_bus, stop)
         leader.abstains = agent.replaced
 
         async def work() -> float:
@@ -138,6 +143,9 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
             loops.create_task(_loop("agent", work, host_bus, stop))
             loops.create_task(_loop("leader", leader.tick, leader_bus, stop))
             loops.create_task(_loop("logs", reader.tick, log_bus, stop))
+            loops.create_task(
+                _loop("watcher", watcher.tick, RedisBus(client, task.environment), stop)
+            )
             loops.create_task(_renewing(leader.tenure, stop))
         await leader.tenure.step_down()
 

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from controlplane.cli.common import Connection, connected, run, table
+from controlplane.cli.common import Connection, connected, run, stamp, table
 from controlplane.domain.errors import Invalid
+from controlplane.domain.follow import TagSeen
 from controlplane.domain.policy import Draft, draft
-from controlplane.wire import EnvironmentApplied, EnvironmentView, PutEnvironment
+from controlplane.wire import EnvironmentApplied, EnvironmentView, FollowView, PutEnvironment
 
 
 @click.group()
@@ -138,6 +139,7 @@ async def _apply(
                     hosts=list(d.hosts),
                     edges=list(d.edges),
                     policy=dict(tables[d.name].get("policy", {})),
+                    follow=tables[d.name].get("follow"),
                 ),
             )
             for d in drafts
@@ -161,6 +163,28 @@ def _card(found: EnvironmentView) -> list[str]:
         ("rollout", found.active_rollout or "-"),
     ]
     policy = msgspec.to_builtins(found.policy)
-    return [f"{name:<10}{value}" for name, value in facts] + [
-        f"policy.{name:<22}{value}" for name, value in policy.items()
-    ]
+    return (
+        [f"{name:<10}{value}" for name, value in facts]
+        + [f"policy.{name:<22}{value}" for name, value in policy.items()]
+        + _followed(found.follow)
+    )
+
+
+def _followed(follow: FollowView | None) -> list[str]:
+    if follow is None:
+        return []
+    rule = msgspec.to_builtins(follow.rule)
+    lines = [f"follow.{name:<22}{value}" for name, value in rule.items() if value != ""]
+    looked = "never" if follow.last_look is None else stamp(follow.last_look)
+    lines.append(f"{'looked':<10}{looked}")
+    if follow.last_error:
+        lines.append(f"{'error':<10}{follow.last_error}")
+    head = ("TAG", "RELEASE", "DIGEST", "NOTE")
+    rows = [(t.tag, t.version, t.digest[:19], _note(t)) for t in follow.tags]
+    return lines + (table(head, rows) if rows else [])
+
+
+def _note(seen: TagSeen) -> str:
+    if seen.problem or not seen.version or seen.stays:
+        return seen.problem
+    return f"moved to {seen.points_to[:19]}, not followed"

@@ -85,8 +85,8 @@ def _described(what: str, platform: str, insecure: frozenset[str]) -> Release:
         from controlplane.adapters.bundle import read
 
         return read(Path(what))
-    from controlplane.adapters.oci_reference import release_of
     from controlplane.adapters.oci_registry import OciRegistry, stored_credentials
+    from controlplane.domain.image import release_of
 
     async def resolved() -> Release:
         async with OciRegistry(stored_credentials, platform=platform, insecure=insecure) as found:

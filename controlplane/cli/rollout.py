@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import rich_click as click
 
-from controlplane.cli.common import Connection, connected, exit_code, leave, run, table
+from controlplane.cli.common import Connection, connected, exit_code, leave, run, stamp, table
 from controlplane.cli.watch import watch as watch_rollout
 from controlplane.client import ControlClient
 from controlplane.domain.naming import ROLLOUT_ID
@@ -240,15 +238,11 @@ def _card(r: RolloutView) -> list[str]:
         ("kind", r.kind),
         ("from", r.source.version if r.source else "-"),
         ("to", f"{r.target.version}  {r.target.digest}"),
-        ("by", f"{r.created_by} at {_time(r.created_at)}"),
+        ("by", f"{r.created_by} at {stamp(r.created_at)}"),
         ("reason", r.reason or "-"),
-        ("since", _time(r.state_since)),
+        ("since", stamp(r.state_since)),
         ("blocker", r.blocker.sentence if r.blocker else "-"),
         ("version", str(r.version)),
         ("possible", ", ".join(r.allowed) or "-"),
     ]
     return [f"{name:<10}{value}" for name, value in facts]
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -20,7 +20,6 @@ import docker
 
 from controlplane.adapters import docker_container
 from controlplane.adapters.docker_engine import Engine, EngineUnavailable, epoch_s
-from controlplane.adapters.oci_reference import release_of
 from controlplane.adapters.oci_registry import OciRegistry
 from controlplane.demo import leftovers
 from controlplane.demo.bundles import RELEASES
@@ -29,6 +28,7 @@ from controlplane.demo.kept import Bridge, Server
 from controlplane.demo.sampler import Process
 from controlplane.demo.stage import DemoFailed, Servers, settings
 from controlplane.demo.sweeper import mark
+from controlplane.domain.image import release_of
 from controlplane.domain.model import Release
 
 # A push compresses whole layers between two words.

@@ -11,12 +11,13 @@ from typing import Any
 
 from controlplane.domain.errors import Invalid
 from controlplane.domain.fleet import bounds
+from controlplane.domain.follow import FIELDS, Follow, follow_of
 from controlplane.domain.model import OnFailure, Policy
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PER_CENT = re.compile(r"(\d{1,3})%")
 EDGE = re.compile(r"https?://[^\s/]+(/\S*)?")
-ENVIRONMENT_FIELDS = ("hosts", "edges", "policy")
+ENVIRONMENT_FIELDS = ("hosts", "edges", "policy", "follow")
 MAY_BE_ZERO = frozenset({"min_healthy_s", "bake_s", "drain_deadline_s"})
 LEAST_SILENCE_S = 1.0
 
@@ -29,6 +30,7 @@ class Draft:
     hosts: tuple[str, ...]
     edges: tuple[str, ...]
     policy: Policy
+    follow: Follow | None = None
 
 
 def draft(name: str, table: Mapping[str, object]) -> Draft:
@@ -45,9 +47,13 @@ def draft(name: str, table: Mapping[str, object]) -> Draft:
         if not EDGE.fullmatch(edge)
     ]
     policy = _policy(table.get("policy", {}), len(hosts), problems)
+    rule = table.get("follow")
+    if isinstance(rule, Mapping):
+        problems += _unknown(rule, FIELDS, "follow.")
+    follow = follow_of(rule, problems)
     if problems:
         raise Invalid(f"Environment {name!r}: " + " ".join(problems))
-    return Draft(name, hosts, tuple(edge.rstrip("/") for edge in edges), policy)
+    return Draft(name, hosts, tuple(edge.rstrip("/") for edge in edges), policy, follow)
 
 
 def _bad_name(field: str, name: str) -> str:

@@ -7,18 +7,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from controlplane.domain.commands import Command
+from controlplane.domain.follow import Follow, Followed
 from controlplane.domain.model import Environment, Kind, Release, Rollout
 from controlplane.domain.policy import Draft
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentRow:
-    """One environment, its active rollout if there is one, and who applied it last."""
+    """One environment, its active rollout if there is one, and who applied it last.
+
+    `follow` is its rule, or None; `followed` what was seen by it.
+    """
 
     environment: Environment
     active: str | None
     applied_by: str
     applied_at: float
+    follow: Follow | None = None
+    followed: Followed = field(default_factory=Followed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from controlplane.domain.image import PublishedImage
 
-@dataclass(frozen=True, slots=True)
-class PublishedImage:
-    """One image; `digest` is what its tag named, an index of platforms or the image itself.
-
-    `platform` is os/architecture, such as linux/amd64.
-    """
-
-    repository: str
-    digest: str
-    platform: str
-    labels: Mapping[str, str]
-
-    @property
-    def pinned(self) -> str:
-        return f"{self.repository}@{self.digest}"
+__all__ = ["PublishedImage", "Registry"]
 
 
 class Registry(Protocol):
@@ -29,6 +14,10 @@ class Registry(Protocol):
 
     async def resolve(self, reference: str) -> PublishedImage:
         """What HOST/NAME:TAG or HOST/NAME@DIGEST stands for now."""
+        ...
+
+    async def digest(self, reference: str) -> str:
+        """Only which bytes HOST/NAME:TAG stands for now, as the registry says; cheap to ask."""
         ...
 
     async def tags(self, repository: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from litestar import Controller, Response, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
@@ -55,7 +56,7 @@ class EnvironmentController(Controller):
         data: JSONBody[PutEnvironment],
     ) -> EnvironmentApplied:
         """Create or change an environment; the same content changes nothing."""
-        table = {"hosts": data.hosts, "edges": data.edges, "policy": data.policy}
+        table = msgspec.structs.asdict(data)
         changed = await control.ledger.apply(draft(name, table), actor)
         if changed:
             await control.nudge(name)

@@ -10,6 +10,7 @@ from controlplane.ports.ledger import EnvironmentRow, Event, ReleaseRow
 from controlplane.wire import (
     EnvironmentView,
     EventView,
+    FollowView,
     HostView,
     InstanceView,
     ReleaseView,
@@ -30,6 +31,18 @@ def environment_view(row: EnvironmentRow) -> EnvironmentView:
         active_rollout=row.active,
         applied_by=row.applied_by,
         applied_at=row.applied_at,
+        follow=follow_view(row),
+    )
+
+
+def follow_view(row: EnvironmentRow) -> FollowView | None:
+    if row.follow is None:
+        return None
+    return FollowView(
+        rule=row.follow,
+        last_look=row.followed.looked_at or None,
+        last_error=row.followed.error,
+        tags=row.followed.tags,
     )
 
 

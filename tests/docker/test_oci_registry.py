@@ -5,8 +5,8 @@ from __future__ import annotations
 import docker
 import pytest
 
-from controlplane.adapters.oci_reference import release_of
 from controlplane.adapters.oci_registry import ImageUnknown, OciRegistry
+from controlplane.domain.image import release_of
 from tests.containers import Images
 
 pytestmark = pytest.mark.docker

@@ -83,6 +83,9 @@ class FakeRegistry:
 class Answers(BaseHTTPRequestHandler):
     registry: FakeRegistry
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         held, path = self.registry, urlsplit(self.path)
         held.asked.append(self.path)
@@ -138,7 +141,8 @@ class Answers(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
         pass

@@ -8,8 +8,6 @@ from http import HTTPStatus
 
 import pytest
 
-from controlplane.adapters import oci_reference
-from controlplane.adapters.oci_reference import NotARelease, release_of
 from controlplane.adapters.oci_registry import (
     ImageUnknown,
     OciRegistry,
@@ -19,6 +17,7 @@ from controlplane.adapters.oci_registry import (
     WrongPlatform,
 )
 from controlplane.domain.errors import Invalid
+from controlplane.domain.image import MOVING, NotARelease, parse_version, release_of
 from controlplane.ports.registry import PublishedImage
 from tests.fakes.registry import LABELS, FakeRegistry, fake_registry
 
@@ -166,7 +165,7 @@ async def test_image_without_labels_is_no_release(registry: FakeRegistry) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (f"registry.example/camp:{oci_reference.MOVING}", "no version"),
+        (f"registry.example/camp:{MOVING}", "no version"),
         ("registry.example/camp", "names no version"),
         ("camp:1.4.0", "does not begin with a registry"),
         ("team/camp:1.4.0", "does not begin with a registry"),
@@ -179,10 +178,10 @@ async def test_image_without_labels_is_no_release(registry: FakeRegistry) -> Non
 )
 def test_what_is_no_version_of_an_image_is_refused(text: str, words: str) -> None:
     with pytest.raises(Invalid, match=words):
-        oci_reference.parse_version(text)
+        parse_version(text)
 
 
 def test_tag_and_digest_together_mean_the_digest() -> None:
-    found = oci_reference.parse_version(f"localhost:5000/a/b:1@sha256:{'a' * 64}")
+    found = parse_version(f"localhost:5000/a/b:1@sha256:{'a' * 64}")
     assert found.wanted == f"sha256:{'a' * 64}"
     assert found.repository == "localhost:5000/a/b"

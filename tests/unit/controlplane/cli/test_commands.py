@@ -75,6 +75,9 @@ def test_one_environment_may_name_itself(tmp_path: Path) -> None:
         (GOOD.replace("max_surge = 1", "max_surge = -1"), "policy.max_surge"),
         (GOOD.replace("max_surge = 1", "max_surge = 0"), "nothing could ever be replaced"),
         (GOOD.replace("max_surge", "max_surg"), "did you mean max_surge"),
+        (GOOD + "[environments.local.follow]\nversions = '*'\n", "follow.versions: '*' does not"),
+        (GOOD + "[environments.local.follow]\nversions = '*'\n", "follow.image: is missing"),
+        (GOOD + "[environments.local.follow]\nimages = 'x'\n", "did you mean image"),
     ],
 )
 def test_a_wrong_file_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:

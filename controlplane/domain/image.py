@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controlplane.domain.errors import ControlError, Invalid
 from controlplane.domain.model import Release
-from controlplane.ports.registry import PublishedImage
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
@@ -25,6 +25,23 @@ class NotARelease(ControlError):
     """The image lacks the labels that a rollout decides by."""
 
     code = "image_labels"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedImage:
+    """One image; `digest` is what its tag named, an index of platforms or the image itself.
+
+    `platform` is os/architecture, such as linux/amd64.
+    """
+
+    repository: str
+    digest: str
+    platform: str
+    labels: Mapping[str, str]
+
+    @property
+    def pinned(self) -> str:
+        return f"{self.repository}@{self.digest}"
 
 
 @dataclass(frozen=True, slots=True)
