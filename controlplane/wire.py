@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from controlplane.domain.fleet import PROTOCOL, AgentReport, PullReport
 from controlplane.domain.follow import Follow, TagSeen
 from controlplane.domain.model import Blocker, Kind, Policy, Release, State
 
@@ -153,8 +154,11 @@ class HostView(Struct, frozen=True, kw_only=True):
     silent_s: float | None
     settled: bool
     agent_version: str
+    agent: AgentReport | None = None
+    protocol: int = PROTOCOL
     images: tuple[str, ...]
     image_errors: tuple[str, ...]
+    pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
     instances: tuple[InstanceView, ...]
 

@@ -23,7 +23,7 @@ from controlplane.adapters.docker_engine import (
     passing,
 )
 from controlplane.domain.errors import ControlError
-from controlplane.domain.fleet import ImageReport
+from controlplane.domain.fleet import ImageReport, PullReport
 from controlplane.domain.model import Release
 
 log = structlog.get_logger(__name__)
@@ -90,6 +90,10 @@ class Images:
         present = await self._engine.call(self._marked_lately)
         failed = [f.report for digest, f in list(self._failures.items()) if digest not in present]
         return (*(ImageReport(digest, present=True) for digest in sorted(present)), *failed)
+
+    def pulls(self) -> tuple[PullReport, ...]:
+        under_way = list(self._pulls.items())
+        return tuple(PullReport(digest, *pull.bytes()) for digest, pull in under_way)
 
     async def pull(self, release: Release) -> None:
         """Begin to bring a release; nothing if it is here, under way, or can never come."""

@@ -38,13 +38,13 @@ def tail(client: docker.APIClient, container: Container, lines: int) -> tuple[st
 
 
 def last_words(client: docker.APIClient, container: Container) -> str:
-    """The last line before the end that is not empty, or nothing.
+    """The last line, before the end if it has ended, that is not empty; or nothing.
 
     Of a failure that of standard error: the engine reads each stream by itself, so that the order
     of their lines is not the order in which they were written. And it may have started the
     container again since we asked, so that its log goes on.
     """
-    until = epoch_s(container.ended) + READ_S
+    until = None if container.alive else epoch_s(container.ended) + READ_S
     for stdout in (False, True) if container.exit_code else (True,):
         found = _lines(client, container, tail=LAST_LINES, until=until, stdout=stdout)
         words = next((line.strip() for line in reversed(found) if line.strip()), "")

@@ -32,7 +32,7 @@ from controlplane.adapters.docker_images import Images
 from controlplane.adapters.docker_jobs import Jobs
 from controlplane.adapters.process_state import PORTS, free_port
 from controlplane.domain.errors import Invalid
-from controlplane.domain.fleet import ImageReport, Job, JobReport
+from controlplane.domain.fleet import ImageReport, Job, JobReport, PullReport
 from controlplane.domain.model import Release
 from controlplane.ports.runtime import Running
 
@@ -100,6 +100,9 @@ class DockerRuntime:
 
     async def images(self) -> tuple[ImageReport, ...]:
         return await self._images.reports()
+
+    async def pulls(self) -> tuple[PullReport, ...]:
+        return self._images.pulls()
 
     async def prune(self, keep: frozenset[str]) -> None:
         held = await self._engine.call(lambda client: self._held(client, keep))

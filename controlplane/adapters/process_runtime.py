@@ -26,7 +26,7 @@ from controlplane.adapters import host_lock, process_state
 from controlplane.adapters.process_images import Images
 from controlplane.adapters.process_jobs import Jobs
 from controlplane.adapters.process_state import HOME_MARK, START_MARK, STATE, Birth, Handle
-from controlplane.domain.fleet import ImageReport, Job, JobReport
+from controlplane.domain.fleet import ImageReport, Job, JobReport, PullReport
 from controlplane.domain.model import Release
 from controlplane.ports.runtime import Running
 
@@ -146,6 +146,10 @@ class ProcessRuntime:
 
     async def images(self) -> tuple[ImageReport, ...]:
         return self._images.reports()
+
+    async def pulls(self) -> tuple[PullReport, ...]:
+        """None: a bundle is copied and checked within a second or two."""
+        return ()
 
     async def prune(self, keep: frozenset[str]) -> None:
         running = {s.record.release.digest for s in self._slots.values() if s.alive}

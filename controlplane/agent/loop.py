@@ -225,6 +225,7 @@ class Agent:
             slots=slots,
             images=await self.runtime.images(),
             jobs=await self.runtime.jobs(),
+            pulls=await self.runtime.pulls(),
             agent_version=self.version,
             agent=replace(
                 self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle

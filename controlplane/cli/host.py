@@ -108,6 +108,12 @@ def _card(one: HostView) -> list[str]:
     lines += [f"  {one.runtime_error}"] if one.runtime_error else []
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
+    lines += [
+        f"  fetches {pull.digest}: {pull.here_bytes:,} of {pull.total_bytes:,} bytes"
+        for pull in one.pulls
+    ]
+    if one.agent is not None and one.agent.detail:
+        lines.append(f"  its agent was not replaced: {one.agent.detail}")
     return lines + table(INSTANCE_HEAD, [_row(i) for i in one.instances])
 
 

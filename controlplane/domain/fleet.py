@@ -131,6 +131,15 @@ class ImageReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PullReport:
+    """How far a pull under way has come; the total grows while layers are found."""
+
+    digest: str
+    here_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobReport:
     """What an agent saw of a one-shot run."""
 
@@ -177,6 +186,7 @@ class HostReport:
     agent_version: str = ""
     protocol: int = PROTOCOL
     agent: AgentReport | None = None
+    pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
     blind_s: float = 0.0
 
@@ -253,6 +263,7 @@ class Host:
     agent_version: str = ""
     agent: AgentReport | None = None
     agent_goal: AgentGoal | None = None
+    pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.domain.actions import ReplaceAgent
 from controlplane.domain.commands import Command, allowed
@@ -27,11 +27,12 @@ AGENT_REPLACED = "agent_replaced"
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A gate that is closed for now."""
+    """A gate that is closed for now; `detail` says how far it has come, and changes."""
 
     code: str
     sentence: str
     next_actions: tuple[str, ...] = ()
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ def blocker(wait: Wait, rollout: Rollout, now: float) -> Blocker:
     A command that the rollout would refuse in its present state is no next action.
     """
     last = rollout.blocker
-    if last is not None and (last.code, last.sentence) == (wait.code, wait.sentence):
-        return last
+    sentence = f"{wait.sentence} {wait.detail}".rstrip()
+    if last is not None and last.code == wait.code and last.sentence.startswith(wait.sentence):
+        return last if last.sentence == sentence else replace(last, sentence=sentence)
     refused = set(Command) - set(allowed(rollout))
     actions = tuple(a for a in wait.next_actions if a not in refused)
-    return Blocker(wait.code, wait.sentence, now, actions)
+    return Blocker(wait.code, sentence, now, actions)
 
 
 def needed_images(rollout: Rollout) -> tuple[Release, ...]:
@@ -180,8 +182,17 @@ def images(rollout: Rollout, fleet: Fleet) -> Wait | None:
                     "image_missing",
                     f"{host.name} is still fetching {release.version}{reason}",
                     ("check that the image can be read from that host", "rollback", "abort"),
+                    _how_far(host, release),
                 )
     return None
+
+
+def _how_far(host: Host, release: Release) -> str:
+    """What has come of a pull: a layer counts from when the registry says how long it is."""
+    pull = next((p for p in host.pulls if p.digest == release.digest), None)
+    if pull is None or not pull.total_bytes:
+        return ""
+    return f"{pull.here_bytes // 1_000_000} of {pull.total_bytes // 1_000_000} MB are here."
 
 
 def missing_images(rollout: Rollout, host: Host) -> list[Release]:
@@ -212,6 +223,7 @@ def migration(rollout: Rollout, fleet: Fleet) -> Job | Wait | Failure | None:
         "migration_running",
         f"{last.host} migrates the database to {rollout.target.schema_head}.",
         ("wait", "abort"),
+        f"It says: {last.detail}" if last.detail else "",
     )
 
 

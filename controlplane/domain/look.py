@@ -67,6 +67,7 @@ def _host(row: HostRow, now: float) -> Host:
         agent_version=report.agent_version if report else "",
         agent=report.agent if report else None,
         agent_goal=row.agent,
+        pulls=report.pulls if report else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.domain.fleet import ImageReport, Job, JobReport
+from controlplane.domain.fleet import ImageReport, Job, JobReport, PullReport
 from controlplane.domain.model import Release, Spec
 
 
@@ -52,6 +52,10 @@ class Runtime(Protocol):
 
     async def images(self) -> tuple[ImageReport, ...]:
         """The releases whose bytes are here, and those that could not be brought."""
+        ...
+
+    async def pulls(self) -> tuple[PullReport, ...]:
+        """The pulls under way whose progress is known; asks nobody."""
         ...
 
     async def prune(self, keep: frozenset[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controlplane.domain.errors import RuntimeUnavailable
-from controlplane.domain.fleet import ImageReport, Job, JobReport, JobState
+from controlplane.domain.fleet import ImageReport, Job, JobReport, JobState, PullReport
 from controlplane.domain.model import Release, Spec
 from controlplane.ports.health import Probe
 from controlplane.ports.runtime import Running
@@ -279,6 +279,9 @@ class FakeRuntime:
         await self._point("runtime.images")
         now = self._world.now
         return tuple([p.report for p in self._machine.pulls.values() if p.done_at <= now])
+
+    async def pulls(self) -> tuple[PullReport, ...]:
+        return ()
 
     async def prune(self, keep: frozenset[str]) -> None:
         await self._point("runtime.prune")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.domain import gates
-from controlplane.domain.fleet import EdgeReading, Fleet, Goal, Job, JobState, Phase
+from controlplane.domain.fleet import EdgeReading, Fleet, Goal, Job, JobState, Phase, PullReport
 from controlplane.domain.gates import Failure, Wait
 from controlplane.domain.model import Policy, State
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
@@ -134,3 +134,40 @@ def test_host_that_cannot_see_its_instances_is_named_with_the_reason() -> None:
     assert wait is not None
     assert wait.code == "runtime_unavailable"
     assert wait.sentence.startswith("host-b cannot see its instances, which may still serve: The")
+
+
+def fetching(here_bytes: int) -> Fleet:
+    look = fleet(*full())
+    bare = replace(
+        look.hosts[0],
+        images=frozenset({OLD.digest}),
+        pulls=(PullReport(NEW.digest, here_bytes, 166_000_000),),
+    )
+    return replace(look, hosts=(bare, *look.hosts[1:]))
+
+
+def test_pull_tells_how_far_it_has_come() -> None:
+    wait = gates.images(rollout(), fetching(120_000_000))
+    assert wait is not None
+    told = gates.blocker(wait, rollout(), 5.0).sentence
+    assert told == "host-a is still fetching 1.1.0. 120 of 166 MB are here."
+
+
+def test_progress_of_a_wait_does_not_begin_it_anew() -> None:
+    first, later = (
+        gates.images(rollout(), fetching(0)),
+        gates.images(rollout(), fetching(9_000_000)),
+    )
+    assert first is not None
+    assert later is not None
+    begun = gates.blocker(first, rollout(), 5.0)
+    goes_on = gates.blocker(later, rollout(blocker=begun), 9.0)
+    assert (goes_on.since, goes_on.sentence != begun.sentence) == (5.0, True)
+
+
+def test_migration_tells_what_it_says() -> None:
+    running = Job("r1/1", "host-a", NEW, (), JobState.RUNNING, "0002 applied")
+    look = replace(fleet(*full()), schema=frozenset({"0001"}), jobs=(running,))
+    wait = gates.migration(rollout(State.MIGRATING), look)
+    assert isinstance(wait, Wait)
+    assert wait.detail == "It says: 0002 applied"
