@@ -37,8 +37,11 @@ def test_killed_demo_leaves_no_container_and_no_image(
     name = f"demo-{secrets.token_hex(4)}"
     engine.images.get(base).tag(f"127.0.0.1:9/{name}/camp", "1.0.0")
     engine.images.get(base).tag(f"camp/{name}/host-a", "0")
-    labels = [f"camp.environment={name}"]
-    engine.containers.run(base, ["sleep", "60"], detach=True, labels=labels, init=True)
+    label = f"camp.environment={name}"
+    engine.containers.run(
+        base, ["sleep", "60"], detach=True, labels={"camp.environment": name}, init=True
+    )
+    assert engine.containers.list(all=True, filters={"label": label})
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path), name], stdout=subprocess.PIPE
     )
@@ -47,7 +50,7 @@ def test_killed_demo_leaves_no_container_and_no_image(
         owner.stdout.readline()
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
-    assert wait_until(lambda: not engine.containers.list(all=True, filters={"label": labels}), 30)
+    assert wait_until(lambda: not engine.containers.list(all=True, filters={"label": label}), 30)
     assert wait_until(lambda: not tags(engine, name), 30)
     assert engine.images.get(base).id
 
