@@ -143,10 +143,17 @@ class Agent:
     async def _slots(self, desired: HostDesired) -> tuple[SlotReport, ...]:
         goals = {g.slot: g for g in desired.slots}
         running = {r.slot: r for r in await self.runtime.running()}
-        for slot, goal in goals.items():
-            if slot not in running and goal.goal is Goal.RUN:
-                await self.runtime.start(slot, goal.release)
+        absent = [g for slot, g in goals.items() if slot not in running and g.goal is Goal.RUN]
+        for goal in absent:
+            await self.runtime.start(goal.slot, goal.release)
+        if absent:
+            # Who was away for long tells at once what is under way now.
+            running = {r.slot: r for r in await self.runtime.running()}
         self.watches = {s: w for s, w in self.watches.items() if s in running}
+        for goal in absent:
+            # Not adopted: it began under our eyes.
+            if goal.slot in running:
+                self.watches.setdefault(goal.slot, Watch(running[goal.slot].started))
         return tuple(
             [await self._slot(running[s], goals.get(s), desired.policy) for s in sorted(running)]
         )

@@ -19,11 +19,12 @@ MAX_BACKOFF_S = 10.0
 class Watch:
     """What is remembered of one slot between two looks; times are monotonic seconds.
 
-    `started` tells one process from the next. An adopted process is taken to have been ready.
+    `started` tells one process from the next. An adopted process is taken to have been healthy.
     """
 
     started: float
     ever_ready: bool = False
+    ever_healthy: bool = False
     ready_since: float | None = None
     unready_since: float | None = None
     drain_since: float | None = None
@@ -40,7 +41,7 @@ def matches(answered: Spec | None, spec: Spec) -> bool:
 def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
     """The watch for this process; a new process starts a new one but keeps the restart count."""
     if watch is None:
-        return Watch(running.started, ever_ready=adopted)
+        return Watch(running.started, ever_ready=adopted, ever_healthy=adopted)
     if watch.started != running.started:
         return Watch(running.started, restarts=watch.restarts, restart_at=watch.restart_at)
     return watch
@@ -48,11 +49,14 @@ def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
 
 def probed(watch: Watch, probe: Probe, spec: Spec, policy: Policy, now: float) -> Watch:
     """The watch after the instance was asked; a long time of readiness forgives old restarts."""
+    ready_s = now - watch.ready_since if watch.ready_since is not None else 0.0
+    if watch.ready_since is not None and ready_s >= policy.min_healthy_s:
+        watch = watch if watch.ever_healthy else replace(watch, ever_healthy=True)
     if probe.ready and matches(probe.spec, spec):
-        if watch.ready_since is not None:
-            forgiven = watch.restarts and now - watch.ready_since >= policy.start_deadline_s
-            return replace(watch, restarts=0, restart_at=0.0) if forgiven else watch
-        return replace(watch, ever_ready=True, ready_since=now, unready_since=None)
+        if watch.ready_since is None:
+            return replace(watch, ever_ready=True, ready_since=now, unready_since=None)
+        forgiven = watch.restarts and ready_s >= policy.start_deadline_s
+        return replace(watch, restarts=0, restart_at=0.0) if forgiven else watch
     since = watch.unready_since if watch.unready_since is not None else now
     return replace(watch, ready_since=None, unready_since=since)
 
@@ -91,6 +95,10 @@ def phase(watch: Watch, running: Running, policy: Policy, now: float) -> Phase:
         return Phase.HEALTHY if healthy else Phase.READY
     waiting_since = watch.unready_since if watch.ever_ready else running.started
     if waiting_since is not None and now - waiting_since > policy.start_deadline_s:
+        return Phase.FAILED
+    # Ready now and then, and never for long enough.
+    patience_s = policy.start_deadline_s + policy.min_healthy_s
+    if not watch.ever_healthy and now - running.started > patience_s:
         return Phase.FAILED
     return Phase.UNREADY if watch.ever_ready else Phase.STARTING
 

@@ -230,7 +230,8 @@ def migration(rollout: Rollout, fleet: Fleet) -> Job | Wait | Failure | None:
 def readiness(rollout: Rollout, fleet: Fleet, now: float) -> Failure | None:
     """An instance of the target that failed, or did not become ready in time.
 
-    Who is ready by then may still have to stay so: its agent may have been away meanwhile.
+    Of what an agent reports it says itself when that took too long or ended too often: only the
+    agent knows for how long it was away. What it does not report at all is timed here.
     """
     spec = rollout.target.spec
     patience_s = rollout.policy.start_deadline_s + rollout.policy.min_healthy_s
@@ -238,7 +239,8 @@ def readiness(rollout: Rollout, fleet: Fleet, now: float) -> Failure | None:
         phase = instance.phase
         if phase in SERVING or instance.goal is not Goal.RUN or instance.silent:
             continue
-        overdue = not instance.admitted_once and now - instance.since > patience_s
+        unseen = phase is None and not instance.admitted_once
+        overdue = unseen and now - instance.since > patience_s
         if (overdue or phase is Phase.FAILED) and instance.spec == spec:
             return Failure(_failed(instance, rollout.target))
     return None

@@ -48,6 +48,12 @@ def test_instance_that_never_gets_ready_fails_after_its_start_deadline() -> None
     assert status.phase(watch, UP, POLICY, 10.1) is Phase.FAILED
 
 
+def test_instance_that_is_ready_now_and_then_fails_after_its_start_deadline() -> None:
+    flaps = after(*((float(n), READY if n % 2 else UNREADY) for n in range(1, 61)))
+    long_s = POLICY.start_deadline_s + POLICY.min_healthy_s + 1
+    assert status.phase(flaps, UP, POLICY, long_s) is Phase.FAILED
+
+
 def test_instance_that_was_ready_has_as_long_to_come_back() -> None:
     watch = after((1.0, READY), (20.0, UNREADY), (25.0, UNREADY))
     assert status.phase(watch, UP, POLICY, 30.0) is Phase.UNREADY

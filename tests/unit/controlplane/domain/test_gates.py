@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from controlplane.domain import gates
 from controlplane.domain.fleet import EdgeReading, Fleet, Goal, Job, JobState, Phase, PullReport
 from controlplane.domain.gates import Failure, Wait
@@ -76,12 +78,15 @@ def test_migration_waits_when_no_host_can_run_it() -> None:
     assert isinstance(result, Wait)
 
 
-def test_ready_instance_is_not_failed_for_being_late() -> None:
-    """Its agent was away over the start deadline and sees it ready for a moment only."""
-    late = fleet(*full(), starting("host-a/3", phase=Phase.READY))
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.READY, Phase.UNREADY, Phase.EXITED])
+def test_instance_is_not_failed_for_the_time_its_agent_was_away(phase: Phase) -> None:
+    late = fleet(*full(), starting("host-a/3", phase=phase))
     assert gates.readiness(rollout(), late, 1000.0) is None
-    unready = fleet(*full(), starting("host-a/3"))
-    assert isinstance(gates.readiness(rollout(), unready, 1000.0), Failure)
+
+
+def test_instance_that_its_agent_never_reports_fails_in_time() -> None:
+    unseen = fleet(*full(), starting("host-a/3", phase=None))
+    assert isinstance(gates.readiness(rollout(), unseen, 1000.0), Failure)
 
 
 def test_instance_of_a_silent_host_is_not_judged() -> None:
