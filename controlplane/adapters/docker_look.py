@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -15,52 +13,15 @@ from controlplane.adapters.docker_engine import NOT_FOUND, epoch_s, passing
 LAST_LINES = 20
 # The engine may read a line just after the exit, and starts again after 0.1 s at the earliest.
 READ_S = 0.05
-# Agents look ten times a second, and the engine works hardest when it inspects.
-INSPECTION_VALID_S = 1.0
-
-
-@dataclass(slots=True)
-class Inspections:
-    """What running containers said when they were inspected last, by their ids.
-
-    It is believed for a second while the engine's list shows the same state and name. A container
-    that ended and was started again in between is seen a second later.
-    """
-
-    kept: dict[str, tuple[float, Container]] = field(default_factory=dict)
-
-    def of(self, client: docker.APIClient, listed: dict[str, Any]) -> Container | None:
-        until, known = self.kept.get(listed["Id"], (0.0, None))
-        same = known is not None and (known.status, f"/{known.name}") == (
-            listed["State"],
-            listed["Names"][0],
-        )
-        if known is not None and same and time.monotonic() < until:
-            return known
-        found = inspected(client, listed["Id"])
-        if found is not None and found.status == "running":
-            self.kept[found.id] = (time.monotonic() + INSPECTION_VALID_S, found)
-        return found
-
-    def forget_all_but(self, ids: set[str]) -> None:
-        self.kept = {id_: entry for id_, entry in self.kept.items() if id_ in ids}
 
 
 def containers(
-    client: docker.APIClient,
-    placement: Placement,
-    *labels: str,
-    inspections: Inspections | None = None,
+    client: docker.APIClient, placement: Placement, *labels: str
 ) -> tuple[Container, ...]:
-    """All of this host's containers, alive or not, that carry these labels (`name[=value]`).
-
-    With `inspections` what is running is not inspected each time.
-    """
+    """All of this host's containers, alive or not, that carry these labels (`name[=value]`)."""
     wanted = [f"{name}={value}" for name, value in placement.labels.items()]
     found = client.containers(all=True, filters={"label": [*wanted, *labels]})
-    inspections = inspections if inspections is not None else Inspections()
-    inspections.forget_all_but({each["Id"] for each in found})
-    looked = (inspections.of(client, each) for each in found)
+    looked = (inspected(client, each["Id"]) for each in found)
     return tuple(each for each in looked if each is not None)
 
 

@@ -55,7 +55,6 @@ class DockerRuntime:
         self._jobs = Jobs(engine, placement)
         # Slots that could not get a container, and what was found out about the others.
         self._refused: dict[int, Running] = {}
-        self._inspections = docker_look.Inspections()
         self._started: dict[tuple[str, str], float] = {}
         self._ended: dict[tuple[str, str], str] = {}
         self._lock: IO[str] | None = None
@@ -120,9 +119,7 @@ class DockerRuntime:
         return await self._engine.aside(lambda client: self._tail(client, slot, lines))
 
     def _slots(self, client: docker.APIClient) -> tuple[Container, ...]:
-        return docker_look.containers(
-            client, self._placement, "camp.slot", inspections=self._inspections
-        )
+        return docker_look.containers(client, self._placement, "camp.slot")
 
     def _find(self, client: docker.APIClient, slot: int) -> Container | None:
         found = docker_look.containers(client, self._placement, f"camp.slot={slot}")

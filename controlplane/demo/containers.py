@@ -106,8 +106,7 @@ class Containers:
         assert self.bridge is not None
         file = self._folder / "camp.env"
         file.touch(0o600)
-        # The engine copies each line that a container writes, and shares the load's two cores.
-        told = settings(servers, self.bridge.address) | {"LOG_LEVEL": "warning"}
+        told = settings(servers, self.bridge.address)
         file.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
         return file
 
