@@ -31,7 +31,7 @@ from controlplane.domain.model import (
     Rollout,
     State,
 )
-from controlplane.domain.records import HostRow, Snapshot
+from controlplane.domain.records import Changes, HostRow, Snapshot
 from controlplane.ports.store import Store
 from tests.fakes.store import FakeStore
 from tests.fakes.world import World
@@ -190,3 +190,8 @@ async def lead(store: Store) -> Snapshot:
 
 def host(snapshot: Snapshot, name: str) -> HostRow:
     return next(row for row in snapshot.hosts if row.name == name)
+
+
+async def with_job(ground: Ground) -> None:
+    await ground.start(rollout())
+    await ground.store.commit(1, await lead(ground.store), Changes(jobs=(job(),)))

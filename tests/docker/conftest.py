@@ -11,6 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.containers import DockerGround, Images, docker_ground
 from tests.images import ROOT, Context, built, free_port, plant
 from tests.registries import registry_at
 
@@ -110,3 +111,14 @@ def image(
     figure(f"image: built in {time.monotonic() - began:.0f} s")
     yield reference
     engine.images.remove(reference, force=True)
+
+
+@pytest.fixture(scope="session")
+def images(engine: docker.DockerClient, registry: str, base: str) -> Images:
+    return Images(engine, registry, base)
+
+
+@pytest.fixture
+def ground(tmp_path: Path, images: Images) -> Iterator[DockerGround]:
+    with docker_ground(tmp_path, images) as made:
+        yield made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -18,26 +18,15 @@ from controlplane.domain.errors import HostTaken, Invalid
 from controlplane.domain.fleet import Job
 from controlplane.domain.model import Release
 from controlplane.ports.runtime import Running
-from tests.containers import SECRET, DockerGround, Images, docker_ground
+from tests.containers import SECRET, DockerGround, Images
 from tests.contract import test_runtime as contract
 from tests.contract.test_runtime import ended, freed, job_over, started
 from tests.hosts import image, only, pulled
 
 pytestmark = pytest.mark.docker
 
-# Every test of the suite runs again here, with this file's `ground`.
+# Every test of the suite runs again here, with the `ground` of this folder.
 globals().update({name: test for name, test in vars(contract).items() if name[:5] == "test_"})
-
-
-@pytest.fixture(scope="session")
-def images(engine: docker.DockerClient, registry: str, base: str) -> Images:
-    return Images(engine, registry, base)
-
-
-@pytest.fixture
-def ground(tmp_path: Path, images: Images) -> Iterator[DockerGround]:
-    with docker_ground(tmp_path, images) as made:
-        yield made
 
 
 def answer(address: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from controlplane.adapters.docker_container import Placement
@@ -14,24 +13,13 @@ from controlplane.adapters.docker_runtime import DockerRuntime
 from controlplane.domain.fleet import ImageReport
 from controlplane.domain.model import Release
 from tests.agents import LONG_S
-from tests.containers import DockerGround, Images, docker_ground
+from tests.containers import DockerGround, Images
 from tests.engines import own_engine
 from tests.fakes.registry import LABELS, FakeRegistry, fake_registry
 from tests.hosts import image
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300, func_only=True)]
-
-
-@pytest.fixture(scope="session")
-def images(engine: docker.DockerClient, registry: str, base: str) -> Images:
-    return Images(engine, registry, base)
-
-
-@pytest.fixture
-def ground(tmp_path: Path, images: Images) -> Iterator[DockerGround]:
-    with docker_ground(tmp_path, images) as made:
-        yield made
 
 
 @pytest.fixture

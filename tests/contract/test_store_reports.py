@@ -1,0 +1,186 @@
+"""What every store must do with reports, and what it tells hosts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from controlplane.domain.errors import StoreUnavailable
+from controlplane.domain.fleet import (
+    JobState,
+)
+from controlplane.domain.model import (
+    Policy,
+    State,
+    enter,
+)
+from controlplane.domain.records import Changes
+from tests.stores import (
+    ENVIRONMENT,
+    FakeGround,
+    Ground,
+    goal,
+    host,
+    job,
+    lead,
+    ran,
+    release,
+    report,
+    rollout,
+    with_job,
+)
+
+
+async def test_a_report_says_whether_it_differs_and_is_always_seen(ground: Ground) -> None:
+    store = ground.store
+    answers = [
+        await store.report(report()),
+        await store.report(report()),
+        await store.report(report(agent_version="2")),
+    ]
+
+    row = host(await store.observe(), "a")
+    assert answers == [True, False, True]
+    assert (row.report, row.report_version) == (report(agent_version="2"), 2)
+    assert row.seen_at > 0
+
+
+async def test_seen_at_moves_even_when_nothing_else_does(ground: Ground) -> None:
+    await ground.store.report(report())
+    first = host(await ground.store.observe(), "a").seen_at
+    if isinstance(ground, FakeGround):
+        ground.fake.world.now += 1
+
+    await ground.store.report(report())
+
+    assert host(await ground.store.observe(), "a").seen_at > first
+
+
+async def test_a_report_from_an_unknown_host_is_ignored(ground: Ground) -> None:
+    assert await ground.store.report(report("stranger")) is False
+    assert {row.name for row in (await ground.store.observe()).hosts} == {"a", "b"}
+
+
+async def test_a_job_takes_its_state_from_its_hosts_report(ground: Ground) -> None:
+    await with_job(ground)
+
+    await ground.store.report(ran(JobState.RUNNING, "applying 0002"))
+    running = await ground.store.observe()
+    await ground.store.report(ran(JobState.SUCCEEDED))
+
+    assert running.jobs == (replace(job(), state=JobState.RUNNING, detail="applying 0002"),)
+    ended = await ground.store.observe()
+    assert ended.jobs == (replace(job(), state=JobState.SUCCEEDED),)
+    assert host(ended, "a").report_version > host(running, "a").report_version
+
+
+async def test_a_job_of_another_host_is_not_touched_by_a_report(ground: Ground) -> None:
+    await with_job(ground)
+
+    await ground.store.report(replace(ran(JobState.FAILED), host="b"))
+
+    assert (await ground.store.observe()).jobs == (job(),)
+
+
+async def test_a_finished_job_is_not_brought_back_by_a_late_report(ground: Ground) -> None:
+    await with_job(ground)
+    await ground.store.report(ran(JobState.FAILED, "exit 1"))
+
+    await ground.store.report(ran(JobState.RUNNING))
+
+    assert (await ground.store.observe()).jobs[0].state is JobState.FAILED
+
+
+async def test_a_job_known_to_an_equal_report_still_changes_the_report_version(
+    ground: Ground,
+) -> None:
+    await ground.start(rollout())
+    await ground.store.report(ran(JobState.RUNNING))
+    await ground.store.commit(1, await lead(ground.store), Changes(jobs=(job(),)))
+
+    assert await ground.store.report(ran(JobState.RUNNING)) is True
+
+    assert host(await ground.store.observe(), "a").report_version == 2
+
+
+async def test_jobs_of_earlier_rollouts_are_neither_observed_nor_desired(ground: Ground) -> None:
+    await with_job(ground)
+    done = enter(rollout(), State.FAILED, 50.0)
+    await ground.store.commit(1, await ground.store.observe(), Changes(rollout=done))
+    await ground.start(rollout("r-10"))
+
+    desired = await ground.store.desired("a")
+
+    assert (await ground.store.observe()).jobs == ()
+    assert desired is not None
+    assert desired.jobs == ()
+
+
+async def test_a_host_is_told_its_goals_images_and_unfinished_jobs(ground: Ground) -> None:
+    await ground.start(rollout())
+    changes = Changes(
+        slots=(goal("a", 2), goal("a", 1), goal("b", 1)),
+        images=(("a", (release(),)),),
+        jobs=(job(), job("r-1/2", "b")),
+    )
+    await ground.store.commit(1, await lead(ground.store), changes)
+
+    desired = await ground.store.desired("a")
+
+    assert desired is not None
+    assert (desired.host, desired.epoch, desired.version) == ("a", 1, 1)
+    assert desired.policy == rollout().policy
+    assert desired.slots == (goal("a", 1), goal("a", 2))
+    assert (desired.images, desired.jobs) == ((release(),), (job(),))
+    await ground.store.report(ran(JobState.SUCCEEDED))
+    later = await ground.store.desired("a")
+    assert later is not None
+    assert later.jobs == ()
+
+
+async def test_without_a_rollout_a_host_follows_the_environments_policy(ground: Ground) -> None:
+    desired = await ground.store.desired("b")
+
+    assert desired is not None
+    assert desired.policy == ENVIRONMENT.policy
+    await ground.apply(replace(ENVIRONMENT, policy=Policy(stop_grace_s=1.0)))
+    changed = await ground.store.desired("b")
+    assert changed is not None
+    assert changed.policy == Policy(stop_grace_s=1.0)
+
+
+async def test_a_host_learns_of_a_new_epoch(ground: Ground) -> None:
+    await ground.store.desired("a")
+    await ground.store.claim_epoch("leader-1", 0)
+
+    desired = await ground.store.desired("a")
+
+    assert desired is not None
+    assert desired.epoch == 1
+
+
+async def test_an_unknown_host_has_nothing_desired(ground: Ground) -> None:
+    assert await ground.store.desired("stranger") is None
+
+
+async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_back(
+    ground: Ground,
+) -> None:
+    store = ground.store
+    seen = await lead(store)
+    await ground.lose()
+    for call in (
+        lambda: store.claim_epoch("leader-2", 1),
+        store.epoch,
+        store.observe,
+        lambda: store.commit(1, seen, Changes(slots=(goal(),))),
+        lambda: store.desired("a"),
+        lambda: store.report(report()),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call()
+
+    await ground.find_again()
+
+    assert replace(await store.observe(), now=seen.now) == seen
