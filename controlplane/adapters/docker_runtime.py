@@ -53,6 +53,7 @@ class DockerRuntime:
         self._engine = engine
         self._images = Images(engine, placement)
         self._jobs = Jobs(engine, placement)
+        self._lately = docker_look.Lately(placement, "camp.slot")
         # Slots that could not get a container, and what was found out about the others.
         self._refused: dict[int, Running] = {}
         self._started: dict[tuple[str, str], float] = {}
@@ -126,7 +127,8 @@ class DockerRuntime:
         return found[0] if found else None
 
     def _look(self, client: docker.APIClient) -> tuple[Running, ...]:
-        seen = [self._carried_on(client, container) for container in self._slots(client)]
+        slots = self._lately.containers(client)
+        seen = [self._carried_on(client, container) for container in slots]
         found = [container for container in seen if container is not None]
         births = {(c.id, c.begun) for c in found}
         self._started = {birth: s for birth, s in self._started.items() if birth in births}
