@@ -161,9 +161,13 @@ class Agent:
     async def _slot(self, running: Running, goal: SlotGoal | None, policy: Policy) -> SlotReport:
         """Look at one process, take its next step, and say what was seen."""
         watch = status.follow(self.watches.get(running.slot), running, adopted=not self.looked)
-        probe = await self.health.probe(running.address) if running.alive else Probe(ready=False)
-        now = self.clock.monotonic()
-        watch = status.probed(watch, probe, running.spec, policy, now)
+        stays = running.alive and (goal is None or goal.goal is Goal.RUN)
+        if stays and status.recently_fine(watch, self.clock.monotonic()):
+            probe, now = watch.answer, self.clock.monotonic()
+        else:
+            probe = await self._asked(running)
+            now = self.clock.monotonic()
+            watch = status.probed(watch, probe, running.spec, policy, now)
         match goal.goal if goal else None:
             case Goal.RUN if not running.alive:
                 watch = await self._restart(watch, running, goal, now)
@@ -175,6 +179,9 @@ class Agent:
                 pass
         self.watches[running.slot] = watch
         return status.report(watch, running, probe, policy, now)
+
+    async def _asked(self, running: Running) -> Probe:
+        return await self.health.probe(running.address) if running.alive else status.UNASKED
 
     async def _restart(
         self, watch: Watch, running: Running, goal: SlotGoal | None, now: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from controlplane.domain.fleet import Phase, SlotReport
@@ -13,6 +14,9 @@ from controlplane.ports.runtime import Running
 QUIET_LOOKS = 2
 FIRST_BACKOFF_S = 0.25
 MAX_BACKOFF_S = 10.0
+# While its neighbours are under way, an instance that stays as it is need not be asked each time.
+ANSWER_VALID_S = 0.5
+UNASKED = Probe(ready=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Watch:
     quiet_looks: int = 0
     restarts: int = 0
     restart_at: float = 0.0
+    asked_at: float = -math.inf
+    answer: Probe = UNASKED
 
 
 def matches(answered: Spec | None, spec: Spec) -> bool:
@@ -49,6 +55,7 @@ def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
 
 def probed(watch: Watch, probe: Probe, spec: Spec, policy: Policy, now: float) -> Watch:
     """The watch after the instance was asked; a long time of readiness forgives old restarts."""
+    watch = replace(watch, asked_at=now, answer=probe)
     ready_s = now - watch.ready_since if watch.ready_since is not None else 0.0
     if watch.ready_since is not None and ready_s >= policy.min_healthy_s:
         watch = watch if watch.ever_healthy else replace(watch, ever_healthy=True)
@@ -59,6 +66,12 @@ def probed(watch: Watch, probe: Probe, spec: Spec, policy: Policy, now: float) -
         return replace(watch, restarts=0, restart_at=0.0) if forgiven else watch
     since = watch.unready_since if watch.unready_since is not None else now
     return replace(watch, ready_since=None, unready_since=since)
+
+
+def recently_fine(watch: Watch, now: float) -> bool:
+    """It was healthy a moment ago, so that its last answer still holds."""
+    fine = watch.ever_healthy and watch.ready_since is not None
+    return fine and now - watch.asked_at < ANSWER_VALID_S
 
 
 def draining(watch: Watch, probe: Probe, now: float) -> Watch:

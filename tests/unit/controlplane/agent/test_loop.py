@@ -89,6 +89,17 @@ async def test_missing_instance_is_started_and_becomes_healthy(ground: Ground) -
     assert await ground.agent.tick() == CALM_S
 
 
+async def test_healthy_instance_is_not_asked_at_every_look(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    asked: list[float] = []
+    ground.world.strikes["health.probe"] = lambda: asked.append(ground.world.now)
+    for pause_s in (CALM_S, BUSY_S, CALM_S):
+        ground.world.now += pause_s
+        await ground.agent.tick()
+    assert len(asked) == 2
+
+
 async def test_running_instance_is_adopted_without_calling_it_new(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.ticks(1.5)
