@@ -26,6 +26,7 @@ class Lifecycle:
         self._clock = clock
         self._started_at = clock()
         self._in_flight = 0
+        self._busy_at = self._started_at
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -39,12 +40,21 @@ class Lifecycle:
         return not (self._in_flight or self.chat_streams or self.event_streams)
 
     @property
+    def quiet_s(self) -> float:
+        """How long a drain has gone on with nothing left to finish; 0 without a drain."""
+        if not self.draining.is_set() or not self.idle:
+            return 0.0
+        return self._clock() - self._busy_at
+
+    @property
     def uptime_s(self) -> float:
         return self._clock() - self._started_at
 
     def drain(self, deadline_s: float) -> None:
         """Start the drain, or shorten a running one: of several deadlines the earliest counts."""
-        self.draining.set()
+        if not self.draining.is_set():
+            self.draining.set()
+            self._busy_at = self._clock()
         deadline = self._clock() + deadline_s
         if deadline >= self.deadline:
             return
@@ -61,6 +71,7 @@ class Lifecycle:
             yield
         finally:
             self._in_flight -= 1
+            self._busy_at = self._clock()
 
     @contextmanager
     def chat_stream(self) -> Iterator[None]:

@@ -63,12 +63,8 @@ class CampServer(uvicorn.Server):
 
     async def _exit_when_quiet(self) -> None:
         lifecycle = self._lifecycle
-        busy_at = time.monotonic()
         while time.monotonic() < lifecycle.deadline + LAST_WORDS_S:
-            now = time.monotonic()
-            if not lifecycle.idle:
-                busy_at = now
-            elif now - busy_at >= QUIET_S:
+            if lifecycle.quiet_s >= QUIET_S:
                 break
             await asyncio.sleep(POLL_S)
         log.info("stopping", streams=lifecycle.chat_streams, requests=lifecycle.requests)

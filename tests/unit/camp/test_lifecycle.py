@@ -54,6 +54,20 @@ async def test_earliest_deadline_counts() -> None:
     assert await eventually(lifecycle.expired.is_set)
 
 
+async def test_quiet_is_counted_from_the_drain_or_from_the_last_work_after_it() -> None:
+    clock = Clock()
+    lifecycle = Lifecycle(clock)
+    clock.now += 9
+    assert lifecycle.quiet_s == 0
+    lifecycle.drain(60)
+    clock.now += 2
+    assert lifecycle.quiet_s == 2
+    with lifecycle.request():
+        assert lifecycle.quiet_s == 0
+    clock.now += 1
+    assert lifecycle.quiet_s == 1
+
+
 def test_uptime_follows_the_clock() -> None:
     clock = Clock()
     lifecycle = Lifecycle(clock)
