@@ -105,6 +105,7 @@ class Stack:
             command,
             env=self.environ | environ,
             cwd=ROOT,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=COMPOSE_DEADLINE_S,

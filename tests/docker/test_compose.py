@@ -81,7 +81,7 @@ def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
     assert up.returncode == 0, up.stderr + stack.compose("logs").stdout
     figure(f"compose: up --wait took {time.monotonic() - began:.1f} s")
 
-    token = stack.compose("exec", "-T", "control", "camp", "operator", "create", "tester")
+    token = stack.compose("run", "--rm", "-T", "control", "operator", "create", "tester")
     stack.token = token.stdout.strip()
     took(stack, releases, FIRST, figure)
     assert stack.version() == FIRST
