@@ -39,8 +39,8 @@ instances_per_host = {PER_HOST}
 max_surge = {{parallelism}}
 max_unavailable = 0
 on_failure = "rollback"
-min_healthy_s = {MONITOR_S}
-bake_s = 0.0
+min_healthy_s = 0.0
+bake_s = {MONITOR_S}
 start_deadline_s = 60.0
 drain_deadline_s = {GRACE_S}
 stop_grace_s = {GRACE_S}
@@ -175,8 +175,9 @@ def lines(found: Comparison) -> Iterator[str]:
         f" {GRACE_S:g} s, one engine, camp first."
     )
     yield (
-        f"camp waits until a new instance says ready, {MONITOR_S:g} s more, until the edge uses it"
-        " and no longer the old one, until the old one is idle, and until it has ended."
+        "camp waits until a new instance says ready, until the edge uses it and no longer the old"
+        " one, until the old one is idle, and until it has ended; at the end it watches for"
+        f" {MONITOR_S:g} s."
     )
     yield (
         "Swarm waits until a new task passed the image's HEALTHCHECK (every 1 s) and tells the old"
