@@ -106,7 +106,8 @@ class Containers:
         assert self.bridge is not None
         file = self._folder / "camp.env"
         file.touch(0o600)
-        told = settings(servers, self.bridge.address)
+        # The engine copies every line.
+        told = {**settings(servers, self.bridge.address), "LOG_LEVEL": "warning"}
         file.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
         return file
 
