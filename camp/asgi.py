@@ -20,25 +20,30 @@ from camp.chats.controller import ChatController
 from camp.chats.providers import EchoProvider
 from camp.chats.service import ChatService
 from camp.db import build_engine, build_sessions
+from camp.edge import SecurityHeaders
 from camp.lifecycle import Lifecycle
 from camp.metrics import Metrics
 from camp.ops import controller as ops
 from camp.ops.readiness import Readiness
 from camp.ops.schema import SchemaHistory, packaged_history
+from camp.peers import Peers
+from camp.ratelimit import RateLimiter, require_user_in_budget
 from camp.settings import Settings
 from camp.users.controller import UserController
 from camp.users.service import UserService
 from controlplane.wiring import control_api
 
 BODY_MAX_BYTES = 1_000_000
+# What a browser's script on another origin may read, beside what it always may.
+EXPOSED = ["ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"]
 
 
-def route_handlers() -> list[ControllerRouterHandler]:
-    """Everything of the service that answers HTTP."""
+def route_handlers(limited: bool = False) -> list[ControllerRouterHandler]:
+    """Everything of the service that answers HTTP; `limited` counts what each user asks for."""
     api = Router(
         "/api/v1",
         route_handlers=[UserController, ChatController],
-        guards=[require_user],
+        guards=[require_user_in_budget if limited else require_user],
         security=[{"bearer": []}],
     )
     return [*ops.HANDLERS, api]
@@ -50,19 +55,22 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
     `app.state` carries settings, lifecycle, engine, redis (None when off) for other routers.
     """
     app = Litestar(
-        route_handlers=route_handlers(),
+        route_handlers=route_handlers(limited=bool(settings.rate_limit)),
         lifespan=[_closing],
         exception_handlers={HTTPException: problems.respond, Exception: problems.respond},
-        cors_config=CORSConfig(allow_origins=list(settings.allowed_origins))
-        if settings.allowed_origins
-        else None,
+        cors_config=_cors(settings),
         openapi_config=_openapi(),
         logging_config=None,
         request_max_body_size=BODY_MAX_BYTES,
     )
     _fill_state(app, settings, history or packaged_history())
     _plug_control_plane(app)
-    app.asgi_handler = AccessLayer(app.asgi_handler, app.state.lifecycle, app.state.metrics)
+    app.asgi_handler = AccessLayer(
+        app.asgi_handler,
+        app.state.lifecycle,
+        app.state.metrics,
+        SecurityHeaders(settings.environment),
+    )
     return app
 
 
@@ -74,12 +82,30 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.engine = build_engine(settings)
     state.redis = _redis(settings.redis_url)
     state.readiness = Readiness(settings.database_url, history)
+    state.peers = Peers(settings.trusted_proxies)
     state.metrics = Metrics(state.lifecycle, state.engine)
+    state.metrics.gauge(
+        "camp_db_pool_limit",
+        "Connections the pool opens at the most.",
+        lambda: settings.db_pool_size + settings.db_max_overflow,
+    )
+    state.limiter = _limiter(settings, state.metrics)
     sessions = build_sessions(state.engine)
     state.users = UserService(sessions)
     state.chats = ChatService(sessions)
     state.provider = EchoProvider()
     state.authenticator = Authenticator(settings, state.users.ensure)
+
+
+def _limiter(settings: Settings, metrics: Metrics) -> RateLimiter | None:
+    if not settings.rate_limit:
+        return None
+    limiter = RateLimiter(settings)
+    metrics.counter(
+        "camp_rate_limited_requests", "Requests answered with 429.", lambda: limiter.refused
+    )
+    metrics.gauge("camp_rate_limiter_down", "1 while Redis cannot count.", lambda: limiter.down)
+    return limiter
 
 
 def _plug_control_plane(app: Litestar) -> None:
@@ -106,10 +132,18 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
         yield
     finally:
         await app.state.readiness.close()
+        if app.state.limiter is not None:
+            await app.state.limiter.close()
         await app.state.close_control_plane()
         await app.state.engine.dispose()
         if app.state.redis is not None:
             await app.state.redis.aclose()
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.allowed_origins:
+        return None
+    return CORSConfig(allow_origins=list(settings.allowed_origins), expose_headers=EXPOSED)
 
 
 def _openapi() -> OpenAPIConfig:

@@ -92,3 +92,22 @@ class DatabaseBusy(Unavailable):
     """Every pooled connection stayed in use for the whole pool timeout."""
 
     code = "database_busy"
+
+
+class RateLimitUnavailable(Unavailable):
+    """Requests cannot be counted, and the policy is to refuse what is not counted."""
+
+    code = "rate_limit_unavailable"
+
+
+class TooManyRequests(CampError):
+    """The budget of this user or address is spent."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+    status = 429
+    retryable = True
+
+    def __init__(self, sentence: str, *, retry_after_s: int) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s

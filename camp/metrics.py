@@ -1,8 +1,10 @@
 """The gauges and histograms of one instance, read from the real objects when scraped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from camp.db import pool_usage
@@ -27,7 +29,15 @@ class Metrics:
         # `labels()` costs more than the observation; the routes are few, so keep its results.
         self._series: dict[tuple[str, str, int], Histogram] = {}
         for name, (text, read) in _gauges(lifecycle, engine).items():
-            Gauge(name, text, registry=self.registry).set_function(read)
+            self.gauge(name, text, read)
+
+    def gauge(self, name: str, text: str, read: Read) -> None:
+        """Export a number that goes up and down, read when scraped."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def counter(self, name: str, text: str, read: Read) -> None:
+        """Export a number that only grows, read when scraped; `_total` is added to its name."""
+        self.registry.register(_Counted(name, text, read))
 
     def observe(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one finished request."""
@@ -40,6 +50,16 @@ class Metrics:
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Counted(Collector):
+    """A counter that is kept elsewhere: prometheus_client's own cannot be given a function."""
+
+    def __init__(self, name: str, text: str, read: Read) -> None:
+        self._name, self._text, self._read = name, text, read
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text, value=self._read())
 
 
 def _gauges(lifecycle: Lifecycle, engine: AsyncEngine) -> dict[str, tuple[str, Read]]:

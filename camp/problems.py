@@ -15,7 +15,7 @@ from litestar.exceptions import (
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from camp.errors import CampError, DatabaseBusy, DatabaseUnavailable
+from camp.errors import CampError, DatabaseBusy, DatabaseUnavailable, TooManyRequests
 
 log = structlog.get_logger("camp.problems")
 
@@ -58,8 +58,15 @@ def respond(request: AnyRequest, exc: Exception) -> Response[Problem]:
         return _response(request, 500, "internal_error", "Internal error", OUR_FAULT)
     if error.status >= 500:
         log.warning("request failed", code=error.code, cause=repr(exc))
+    wait_s = error.retry_after_s if isinstance(error, TooManyRequests) else None
     return _response(
-        request, error.status, error.code, error.title, str(error), retryable=error.retryable
+        request,
+        error.status,
+        error.code,
+        error.title,
+        str(error),
+        retryable=error.retryable,
+        headers=None if wait_s is None else {"Retry-After": str(wait_s)},
     )
 
 

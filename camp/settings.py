@@ -1,5 +1,7 @@
 """Settings of the service: the environment over `.env.{environment}` over defaults, read once."""
 
+import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret_key: str
     dev_mock_token: str
     allowed_origins: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
+    rate_limit: str
+    rate_limit_failure: str
     llm_provider: str
     echo_token_delay_ms: int
     chat_heartbeat_s: float
@@ -106,6 +111,16 @@ def _origins(raw: str) -> tuple[str, ...]:
     return tuple(origin.strip() for origin in raw.split(",") if origin.strip())
 
 
+def _networks(raw: str) -> tuple[str, ...]:
+    return tuple(str(ipaddress.ip_network(cidr)) for cidr in _origins(raw))
+
+
+def _rate(raw: str) -> str:
+    if raw and not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", raw):
+        raise ValueError(f"is {raw!r}, which is not a number, a slash and a unit of time")
+    return raw
+
+
 def _database_url(raw: str) -> str:
     connect_options(raw)
     return raw
@@ -150,6 +165,11 @@ VARIABLES = (
     ),
     Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set any word.", secret=True),
     Variable("ALLOWED_ORIGINS", _origins, "", "List origins separated by commas."),
+    Variable("TRUSTED_PROXIES", _networks, "", "List networks such as 10.0.0.0/8, by commas."),
+    Variable("RATE_LIMIT", _rate, "", "Set N/second, N/minute, N/hour or N/day, or unset it."),
+    Variable(
+        "RATE_LIMIT_FAILURE", _choice("open", "closed", "local"), "open", "Set one of these words."
+    ),
     Variable("LLM_PROVIDER", _provider, "echo", "Set LLM_PROVIDER=echo or unset it."),
     Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),
     Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),

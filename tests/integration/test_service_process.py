@@ -186,6 +186,18 @@ def test_log_is_one_json_object_a_request(tmp_path: Path) -> None:
         assert isinstance(line["duration_ms"], float)
 
 
+def test_log_line_of_a_signed_in_request_names_the_user(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    with running(tmp_path, migrated_database_url, CAMP_INSTANCE="h/2") as instance:
+        headers = USER | {"x-request-id": "mine"}
+        response = httpx.get(f"{instance.url}/api/v1/users/me", headers=headers)
+        assert wait_until(lambda: logged(instance, "mine"))
+        (line,) = logged(instance, "mine")
+        assert (line["route"], line["instance"]) == ("/api/v1/users/me", "h/2")
+        assert (line["user"], line["bytes"]) == (response.json()["id"], len(response.content))
+
+
 def logged(instance: Instance, request_id: str) -> list[dict[str, object]]:
     return [line for line in instance.lines() if line.get("request_id") == request_id]
 
