@@ -16,10 +16,11 @@ import camp
 from camp import problems
 from camp.access import AccessLayer
 from camp.auth import Authenticator, require_user
+from camp.cache import Cache
 from camp.chats.controller import ChatController
 from camp.chats.providers import EchoProvider
 from camp.chats.service import ChatService
-from camp.db import build_engine, build_sessions
+from camp.db import Sessions, build_engine, build_sessions
 from camp.edge import SecurityHeaders
 from camp.lifecycle import Lifecycle
 from camp.metrics import Metrics
@@ -27,6 +28,10 @@ from camp.ops import controller as ops
 from camp.ops.readiness import Readiness
 from camp.ops.schema import SchemaHistory, packaged_history
 from camp.peers import Peers
+from camp.projects import roles
+from camp.projects.controller import MemberController, ProjectController
+from camp.projects.members import MemberService
+from camp.projects.service import ProjectService
 from camp.ratelimit import RateLimiter, require_user_in_budget
 from camp.settings import Settings
 from camp.users.controller import UserController
@@ -42,7 +47,7 @@ def route_handlers(limited: bool = False) -> list[ControllerRouterHandler]:
     """Everything of the service that answers HTTP; `limited` counts what each user asks for."""
     api = Router(
         "/api/v1",
-        route_handlers=[UserController, ChatController],
+        route_handlers=[UserController, ChatController, ProjectController, MemberController],
         guards=[require_user_in_budget if limited else require_user],
         security=[{"bearer": []}],
     )
@@ -93,6 +98,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     sessions = build_sessions(state.engine)
     state.users = UserService(sessions)
     state.chats = ChatService(sessions)
+    _projects(state, sessions)
     state.provider = EchoProvider()
     state.authenticator = Authenticator(settings, state.users.ensure)
 
@@ -106,6 +112,13 @@ def _limiter(settings: Settings, metrics: Metrics) -> RateLimiter | None:
     )
     metrics.gauge("camp_rate_limiter_down", "1 while Redis cannot count.", lambda: limiter.down)
     return limiter
+
+
+def _projects(state: Any, sessions: Sessions) -> None:
+    state.role_cache = Cache(state.redis, "role", roles.TTL_S, state.metrics.count_cache)
+    state.roles = roles.CachedRoles(sessions, state.role_cache)
+    state.projects = ProjectService(sessions, state.roles, state.role_cache)
+    state.members = MemberService(sessions, state.roles, state.role_cache)
 
 
 def _plug_control_plane(app: Litestar) -> None:
@@ -136,6 +149,7 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
             await app.state.limiter.close()
         await app.state.close_control_plane()
         await app.state.engine.dispose()
+        await app.state.role_cache.close()
         if app.state.redis is not None:
             await app.state.redis.aclose()
 

@@ -73,6 +73,58 @@ class MessageNotFound(NotFound):
     code = "message_not_found"
 
 
+class ProjectNotFound(NotFound):
+    """No such project, or the caller is no member of it."""
+
+    code = "project_not_found"
+
+
+class MemberNotFound(NotFound):
+    """That user is no member of this project."""
+
+    code = "member_not_found"
+
+
+class RoleTooLow(Forbidden):
+    """The caller's role in the project does not cover this."""
+
+    code = "role_too_low"
+
+
+class UserUnknown(Invalid):
+    """The request names a user that does not exist."""
+
+    code = "user_unknown"
+
+
+class Conflict(CampError):
+    """What is asked for contradicts what is there."""
+
+    code = "conflict"
+    title = "Conflict"
+    status = 409
+
+
+class AlreadyMember(Conflict):
+    """The user is in the project already."""
+
+    code = "already_member"
+
+
+class LastManager(Conflict):
+    """The project would be left without a manager."""
+
+    code = "last_manager"
+
+
+class PreconditionFailed(CampError):
+    """If-Match names a version that is no longer the current one."""
+
+    code = "precondition_failed"
+    title = "Precondition failed"
+    status = 412
+
+
 class Unavailable(CampError):
     """Something the service needs is away; the same request may work in a moment."""
 

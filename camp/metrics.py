@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,6 +28,13 @@ class Metrics:
         )
         # `labels()` costs more than the observation; the routes are few, so keep its results.
         self._series: dict[tuple[str, str, int], Histogram] = {}
+        self._caches = Counter(
+            "camp_cache_requests_total",
+            "Look-ups in a cache: hit, miss, or unavailable because Redis did not answer.",
+            ["cache", "result"],
+            registry=self.registry,
+        )
+        self._lookups: dict[tuple[str, str], Counter] = {}
         for name, (text, read) in _gauges(lifecycle, engine).items():
             self.gauge(name, text, read)
 
@@ -46,6 +53,14 @@ class Metrics:
         if series is None:
             series = self._series[key] = self._requests.labels(method, route, str(status))
         series.observe(duration_s)
+
+    def count_cache(self, cache: str, result: str) -> None:
+        """Count one look-up in a cache."""
+        key = (cache, result)
+        series = self._lookups.get(key)
+        if series is None:
+            series = self._lookups[key] = self._caches.labels(cache, result)
+        series.inc()
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format."""

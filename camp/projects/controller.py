@@ -1,0 +1,169 @@
+"""Routes of projects."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response, delete, get, patch, post
+from litestar.datastructures import State
+from litestar.pagination import OffsetPagination
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+
+from camp import etags
+from camp.auth import Principal
+from camp.paging import (
+    LimitParameter,
+    OffsetParameter,
+    PageQuery,
+    SearchParameter,
+    SortParameter,
+)
+from camp.projects import members, service
+from camp.projects.schemas import (
+    MemberOut,
+    MemberPatch,
+    NewMember,
+    NewProject,
+    ProjectOut,
+    ProjectPatch,
+)
+
+ProjectRequest = Request[Principal, Any, Any]
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(name="If-Match", description="The ETag that you read; 412 if it is old."),
+]
+ProjectOrder = Annotated[service.OrderBy, QueryParameter(name="orderBy")]
+MemberOrder = Annotated[members.OrderBy, QueryParameter(name="orderBy")]
+
+
+class ProjectController(Controller):
+    """Projects of the signed-in user."""
+
+    path = "/projects"
+    tags = ("projects",)
+
+    @post("/")
+    async def create(
+        self, request: ProjectRequest, state: State, data: JSONBody[NewProject]
+    ) -> Response[ProjectOut]:
+        """Make a project; you become its PROJECT_MANAGER."""
+        projects: service.ProjectService = state.projects
+        return _tagged(await projects.create(request.user, data), status_code=201)
+
+    @get("/")
+    async def page(
+        self,
+        request: ProjectRequest,
+        state: State,
+        *,
+        limit: LimitParameter = 20,
+        offset: OffsetParameter = 0,
+        order_by: ProjectOrder = "created_at",
+        sort_order: SortParameter = "desc",
+        search: SearchParameter = None,
+    ) -> OffsetPagination[ProjectOut]:
+        """The projects that you are a member of; `search` looks at name and description."""
+        projects: service.ProjectService = state.projects
+        asked = PageQuery(limit, offset, order_by, sort_order, search)
+        return await projects.page(request.user, asked)
+
+    @get("/{project_id:uuid}")
+    async def detail(
+        self, request: ProjectRequest, state: State, project_id: FromPath[UUID]
+    ) -> Response[ProjectOut]:
+        """A project, with the ETag that an update wants."""
+        projects: service.ProjectService = state.projects
+        return _tagged(await projects.get(request.user, project_id))
+
+    @patch("/{project_id:uuid}")
+    async def update(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        data: JSONBody[ProjectPatch],
+        *,
+        if_match: IfMatch = None,
+    ) -> Response[ProjectOut]:
+        """Change name or description; for its PROJECT_MANAGER."""
+        projects: service.ProjectService = state.projects
+        return _tagged(await projects.update(request.user, project_id, data, if_match))
+
+    @delete("/{project_id:uuid}")
+    async def delete(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        if_match: IfMatch = None,
+    ) -> None:
+        """Delete a project with its members and files; for its PROJECT_MANAGER."""
+        projects: service.ProjectService = state.projects
+        await projects.delete(request.user, project_id, if_match)
+
+
+class MemberController(Controller):
+    """Members of a project."""
+
+    path = "/projects/{project_id:uuid}/members"
+    tags = ("projects",)
+
+    @get("/")
+    async def page(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        *,
+        limit: LimitParameter = 20,
+        offset: OffsetParameter = 0,
+        order_by: MemberOrder = "created_at",
+        sort_order: SortParameter = "asc",
+    ) -> OffsetPagination[MemberOut]:
+        """The members of a project, for each of them."""
+        found: members.MemberService = state.members
+        asked = PageQuery(limit, offset, order_by, sort_order)
+        return await found.page(request.user, project_id, asked)
+
+    @post("/")
+    async def add(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        data: JSONBody[NewMember],
+    ) -> MemberOut:
+        """Take a user into the project; for its PROJECT_MANAGER."""
+        found: members.MemberService = state.members
+        return await found.add(request.user, project_id, data)
+
+    @patch("/{user_id:uuid}")
+    async def change(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        user_id: FromPath[UUID],
+        *,
+        data: JSONBody[MemberPatch],
+    ) -> MemberOut:
+        """Give a member another role; for its PROJECT_MANAGER. The last manager stays one."""
+        found: members.MemberService = state.members
+        return await found.change(request.user, project_id, user_id, data.role)
+
+    @delete("/{user_id:uuid}")
+    async def remove(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        user_id: FromPath[UUID],
+    ) -> None:
+        """Take a member out (PROJECT_MANAGER), or leave. The last manager cannot."""
+        found: members.MemberService = state.members
+        await found.remove(request.user, project_id, user_id)
+
+
+def _tagged(project: ProjectOut, status_code: int = 200) -> Response[ProjectOut]:
+    headers = {etags.HEADER: service.tag(project)}
+    return Response(project, status_code=status_code, headers=headers)

@@ -1,0 +1,136 @@
+"""What can be done with the members of a project."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from litestar.pagination import OffsetPagination
+from sqlalchemy import column, func, select, table
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from camp.auth import Principal
+from camp.cache import Cache
+from camp.db import Sessions
+from camp.errors import AlreadyMember, LastManager, MemberNotFound, UserUnknown
+from camp.membership import ProjectRole, ProjectRoles, require
+from camp.paging import PageQuery, page
+from camp.projects.models import Member
+from camp.projects.schemas import MemberOut, NewMember
+from camp.projects.service import locked
+
+OrderBy = Literal["role", "created_at", "updated_at"]
+# By name, not by class: slices do not know each other.
+USERS = table("users", column("id"), column("display_name"))
+UNIQUE_VIOLATION = "23505"
+
+
+class MemberService:
+    """Use cases of members. The project's row is locked first: changes happen one by one."""
+
+    def __init__(self, sessions: Sessions, roles: ProjectRoles, cache: Cache) -> None:
+        self._sessions = sessions
+        self._roles = roles
+        self._cache = cache
+
+    async def page(
+        self, principal: Principal, project_id: UUID, asked: PageQuery
+    ) -> OffsetPagination[MemberOut]:
+        """The members, for any of them. Raises ProjectNotFound."""
+        require(await self._roles.role(project_id, principal), ProjectRole.VIEWER)
+        query = _members(project_id)
+        return await page(
+            self._sessions,
+            query,
+            asked,
+            model=Member,
+            searched=set(),
+            out=lambda row: _out(*row),
+        )
+
+    async def add(self, principal: Principal, project_id: UUID, new: NewMember) -> MemberOut:
+        """Take a user in. Raises ProjectNotFound, RoleTooLow, UserUnknown, AlreadyMember."""
+        async with self._cache.changing(project_id.hex), self._sessions.begin() as session:
+            await _managed(session, project_id, principal)
+            session.add(Member(project_id=project_id, user_id=new.user_id, role=new.role))
+            try:
+                await session.flush()
+            except IntegrityError as error:
+                raise _refused(error, new.user_id) from error
+            return await _one(session, project_id, new.user_id)
+
+    async def change(
+        self, principal: Principal, project_id: UUID, user_id: UUID, role: ProjectRole
+    ) -> MemberOut:
+        """Give a member another role.
+
+        Raises ProjectNotFound, RoleTooLow, MemberNotFound, LastManager.
+        """
+        async with self._cache.changing(project_id.hex), self._sessions.begin() as session:
+            await _managed(session, project_id, principal)
+            member = await _member(session, project_id, user_id)
+            if role != ProjectRole.PROJECT_MANAGER:
+                await _spare_last_manager(session, member)
+            member.role = role
+            await session.flush()
+            return await _one(session, project_id, user_id)
+
+    async def remove(self, principal: Principal, project_id: UUID, user_id: UUID) -> None:
+        """Take a member out; everybody may leave by themselves. Raises as `change` does."""
+        async with self._cache.changing(project_id.hex), self._sessions.begin() as session:
+            if user_id == principal.user_id:
+                await locked(session, project_id, principal)
+            else:
+                await _managed(session, project_id, principal)
+            member = await _member(session, project_id, user_id)
+            await _spare_last_manager(session, member)
+            await session.delete(member)
+
+
+async def _managed(session: AsyncSession, project_id: UUID, principal: Principal) -> None:
+    _, role = await locked(session, project_id, principal)
+    require(role, ProjectRole.PROJECT_MANAGER)
+
+
+async def _member(session: AsyncSession, project_id: UUID, user_id: UUID) -> Member:
+    query = select(Member).where(Member.project_id == project_id, Member.user_id == user_id)
+    member = await session.scalar(query)
+    if member is None:
+        raise MemberNotFound("That user is not in this project. List its members first.")
+    return member
+
+
+async def _spare_last_manager(session: AsyncSession, member: Member) -> None:
+    """Raises LastManager when the project would have no manager without this one."""
+    if member.role != ProjectRole.PROJECT_MANAGER:
+        return
+    managers = select(func.count()).where(
+        Member.project_id == member.project_id, Member.role == ProjectRole.PROJECT_MANAGER
+    )
+    if (await session.scalar(managers) or 0) < 2:
+        raise LastManager(
+            "A project needs a manager, and this is its last. Make another member"
+            " PROJECT_MANAGER first, or delete the project."
+        )
+
+
+def _refused(error: IntegrityError, user_id: UUID) -> AlreadyMember | UserUnknown:
+    if getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION:
+        return AlreadyMember(
+            f"user_id: {user_id} is in this project already. Change the role with PATCH."
+        )
+    return UserUnknown(f"user_id: there is no user {user_id}. Correct it, then send it again.")
+
+
+def _members(project_id: UUID) -> Any:
+    joined = select(Member, USERS.c.display_name).join(USERS, USERS.c.id == Member.user_id)
+    return joined.where(Member.project_id == project_id)
+
+
+async def _one(session: AsyncSession, project_id: UUID, user_id: UUID) -> MemberOut:
+    query = _members(project_id).where(Member.user_id == user_id)
+    return _out(*(await session.execute(query)).one())
+
+
+def _out(member: Member, display_name: str) -> MemberOut:
+    role = ProjectRole(member.role)
+    return MemberOut(member.user_id, display_name, role, member.created_at, member.updated_at)
