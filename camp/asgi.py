@@ -8,7 +8,6 @@ from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import ScalarRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
@@ -21,6 +20,8 @@ from camp.chats.controller import ChatController
 from camp.chats.providers import EchoProvider
 from camp.chats.service import ChatService
 from camp.db import Sessions, build_engine, build_sessions
+from camp.docs.page import DocsPage
+from camp.docs.responses import ProblemResponses
 from camp.edge import SecurityHeaders
 from camp.lifecycle import Lifecycle
 from camp.metrics import Metrics
@@ -65,6 +66,7 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
         exception_handlers={HTTPException: problems.respond, Exception: problems.respond},
         cors_config=_cors(settings),
         openapi_config=_openapi(),
+        plugins=[ProblemResponses("/api/v1")],
         logging_config=None,
         request_max_body_size=BODY_MAX_BYTES,
     )
@@ -167,5 +169,5 @@ def _openapi() -> OpenAPIConfig:
         version=camp.__version__,
         path="/docs",
         components=Components(security_schemes={"bearer": bearer}),
-        render_plugins=[ScalarRenderPlugin()],
+        render_plugins=[DocsPage()],
     )
