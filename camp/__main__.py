@@ -26,6 +26,7 @@ LAZY_COMMANDS: dict[str, str] = {
     "operator": "controlplane.cli.operator:operator",
     "release": "controlplane.cli.release:release",
     "rollout": "controlplane.cli.rollout:rollout",
+    "smoke": "controlplane.cli.smoke:smoke",
 }
 
 

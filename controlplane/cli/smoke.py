@@ -1,0 +1,230 @@
+"""`camp smoke URL`: does this instance, or what is behind this edge, do what users need?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import rich_click as click
+
+from controlplane.cli.common import ExitCode, json_option, print_json, run, table
+
+LIMIT_S = 3.0
+API = "/api/v1"
+NAME = "camp smoke"
+WORDS = "one two three"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What became of one check."""
+
+    check: str
+    passed: bool
+    took_ms: float
+    detail: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All checks of one visit."""
+
+    url: str
+    passed: bool
+    took_ms: float
+    checks: list[Finding]
+
+
+class Unexpected(Exception):
+    """An answer other than the one that a check needs; the text says which."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@click.command()
+@click.argument("url")
+@click.option(
+    "--token", envvar="CAMP_USER_TOKEN", required=True, help="A user's token; CAMP_USER_TOKEN."
+)
+@click.option(
+    "--timeout", "limit_s", default=LIMIT_S, show_default=True, help="Seconds for all checks."
+)
+@json_option
+@click.pass_context
+def smoke(context: click.Context, url: str, token: str, limit_s: float, as_json: bool) -> None:
+    """Use each part of the service once as a user would, and clean up afterwards.
+
+    Exit code 0: everything works; 4: something does not; 6: the token is not accepted.
+
+    Example: camp smoke http://127.0.0.1:8000 --token camp-dev-token
+    """
+    report, refused = run(visit(url, token, limit_s))
+    if as_json:
+        print_json(report)
+    else:
+        for line in _lines(report):
+            click.echo(line)
+    if not report.passed:
+        context.exit(ExitCode.NOT_ALLOWED if refused else ExitCode.FAILED)
+
+
+def _lines(report: Report) -> list[str]:
+    rows = [
+        ("pass" if f.passed else "FAIL", f.check, f"{f.took_ms:.0f} ms", f.detail)
+        for f in report.checks
+    ]
+    passed = sum(finding.passed for finding in report.checks)
+    return [
+        *table(("", "check", "took", "what was seen"), rows),
+        f"{passed} of {len(rows)} checks passed in {report.took_ms:.0f} ms",
+    ]
+
+
+async def visit(url: str, token: str, limit_s: float = LIMIT_S) -> tuple[Report, bool]:
+    """(what was found, whether the token was refused); the checks run at the same time."""
+    began = time.monotonic()
+    headers = {"authorization": f"Bearer {token}", "user-agent": "camp-smoke"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=limit_s) as client:
+        found = await asyncio.gather(
+            *(_finding(name, check, Api(client), began + limit_s) for name, check in CHECKS.items())
+        )
+    findings = [finding for finding, _ in found]
+    passed = all(finding.passed for finding in findings)
+    report = Report(url, passed, _since_ms(began), findings)
+    return report, any(status in {401, 403} for _, status in found)
+
+
+class Api:
+    """Requests that must be answered as a check expects."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def ask(self, status: int, method: str, path: str, **request: Any) -> httpx.Response:
+        """The answer; raises Unexpected when its status is another."""
+        response = await self._client.request(method, path, **request)
+        if response.status_code != status:
+            raise Unexpected(_complaint(method, path, status, response), response.status_code)
+        return response
+
+    @asynccontextmanager
+    async def made(self, path: str, **request: Any) -> AsyncIterator[dict[str, Any]]:
+        """What a POST makes, until the end of the block."""
+        made: dict[str, Any] = (await self.ask(201, "POST", path, **request)).json()
+        try:
+            yield made
+        finally:
+            await self.ask(204, "DELETE", f"{path}/{made['id']}")
+
+
+Check = Callable[[Api], Awaitable[str]]
+
+
+async def _finding(name: str, check: Check, api: Api, until: float) -> tuple[Finding, int]:
+    began, passed, status = time.monotonic(), False, 0
+    try:
+        async with asyncio.timeout(until - began):
+            detail = await check(api)
+        passed = True
+    except Unexpected as error:
+        detail, status = str(error), error.status
+    except TimeoutError:
+        detail = "not done in time"
+    except (httpx.HTTPError, ValueError, LookupError) as error:
+        detail = f"{type(error).__name__}: {error}"
+    return Finding(name, passed, _since_ms(began), detail), status
+
+
+async def _health(api: Api) -> str:
+    await api.ask(200, "GET", "/health/ready")
+    health = (await api.ask(200, "GET", "/health")).json()
+    _holds(health["status"] == "ok", f"/health says {health['status']}")
+    return f"{health['version']} on {health['instance']}, redis {health['redis']}"
+
+
+async def _metrics(api: Api) -> str:
+    text = (await api.ask(200, "GET", "/metrics")).text
+    _holds("camp_db_pool_in_use" in text, "/metrics does not tell of the pool")
+    return f"{text.count('# TYPE')} metrics"
+
+
+async def _docs(api: Api) -> str:
+    described = (await api.ask(200, "GET", "/docs/openapi.json")).json()
+    await api.ask(200, "GET", "/docs")
+    return f"{len(described['paths'])} routes described"
+
+
+async def _problems(api: Api) -> str:
+    problem = (await api.ask(404, "GET", "/no/such/route")).json()
+    _holds(problem["code"] == "route_not_found", f"the problem's code is {problem['code']}")
+    return "unknown routes are problems"
+
+
+async def _users(api: Api) -> str:
+    me = (await api.ask(200, "GET", f"{API}/users/me")).json()
+    return f"signed in as {me['display_name']}"
+
+
+async def _projects(api: Api) -> str:
+    async with api.made(f"{API}/projects", json={"name": NAME}) as project:
+        path = f"{API}/projects/{project['id']}"
+        read = await api.ask(200, "GET", path)
+        changed = await api.ask(
+            200,
+            "PATCH",
+            path,
+            json={"description": "changed"},
+            headers={"if-match": read.headers["etag"]},
+        )
+        _holds(changed.json()["description"] == "changed", "the change is not seen")
+    await api.ask(404, "GET", path)
+    return "made, changed, deleted"
+
+
+async def _chats(api: Api) -> str:
+    made = (await api.ask(201, "POST", f"{API}/chats", json={"title": NAME})).json()
+    path = f"{API}/chats/{made['id']}"
+    prompt = {"content": WORDS, "token_delay_ms": 0}
+    stream = (await api.ask(200, "POST", f"{path}/stream", json=prompt)).text
+    names = [line[7:] for line in stream.splitlines() if line.startswith("event: ")]
+    _holds(names[-1:] == ["done"], f"the answer ended with {names[-1:]}")
+    data = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
+    said = "".join(item.get("text", "") for item in data)
+    kept = (await api.ask(200, "GET", path)).json()["messages"]
+    _holds(kept[-1]["content"] == said, "the answer was not kept as it was streamed")
+    return f"{names.count('token')} tokens streamed and kept"
+
+
+CHECKS: dict[str, Check] = {
+    "health": _health,
+    "metrics": _metrics,
+    "docs": _docs,
+    "problems": _problems,
+    "users": _users,
+    "projects": _projects,
+    "chats": _chats,
+}
+
+
+def _holds(claim: bool, otherwise: str) -> None:
+    if not claim:
+        raise Unexpected(otherwise)
+
+
+def _complaint(method: str, path: str, wanted: int, response: httpx.Response) -> str:
+    """What came instead; a problem's code and request id lead to the log line."""
+    said = f"{method} {path} answered {response.status_code} instead of {wanted}"
+    if "problem" in response.headers.get("content-type", ""):
+        problem = response.json()
+        said += f" ({problem['code']}: {problem['detail']} request {problem.get('request_id')})"
+    return said
+
+
+def _since_ms(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 1)
