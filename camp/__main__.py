@@ -21,6 +21,7 @@ LAZY_COMMANDS: dict[str, str] = {
     "demo": "controlplane.cli.demo:demo",
     "env": "controlplane.cli.env:env",
     "events": "controlplane.cli.events:events",
+    "files": "camp.files.commands:files",
     "host": "controlplane.cli.host:host",
     "migrate": "controlplane.cli.migrate:migrate",
     "operator": "controlplane.cli.operator:operator",

@@ -23,6 +23,9 @@ from camp.db import Sessions, build_engine, build_sessions
 from camp.docs.page import DocsPage
 from camp.docs.responses import ProblemResponses
 from camp.edge import SecurityHeaders
+from camp.files.controller import FileController
+from camp.files.service import FileService
+from camp.files.storage import ObjectStorage
 from camp.lifecycle import Lifecycle
 from camp.metrics import Metrics
 from camp.ops import controller as ops
@@ -48,7 +51,13 @@ def route_handlers(limited: bool = False) -> list[ControllerRouterHandler]:
     """Everything of the service that answers HTTP; `limited` counts what each user asks for."""
     api = Router(
         "/api/v1",
-        route_handlers=[UserController, ChatController, ProjectController, MemberController],
+        route_handlers=[
+            UserController,
+            ChatController,
+            ProjectController,
+            MemberController,
+            FileController,
+        ],
         guards=[require_user_in_budget if limited else require_user],
         security=[{"bearer": []}],
     )
@@ -120,6 +129,8 @@ def _projects(state: Any, sessions: Sessions) -> None:
     state.role_cache = Cache(state.redis, "role", roles.TTL_S, state.metrics.count_cache)
     state.roles = roles.CachedRoles(sessions, state.role_cache)
     state.projects = ProjectService(sessions, state.roles, state.role_cache)
+    storage = ObjectStorage(state.settings.storage_url, state.settings.storage_options)
+    state.files = FileService(sessions, state.roles, storage, state.settings.file_types)
     state.members = MemberService(sessions, state.roles, state.role_cache)
 
 

@@ -1,5 +1,7 @@
 """Everything the service can say no with: a stable code, a sentence, and whether retrying helps."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -10,6 +12,8 @@ class CampError(Exception):
     title: ClassVar[str] = "Internal error"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the response carries beside the problem."""
 
 
 class SettingsError(CampError):
@@ -85,10 +89,72 @@ class MemberNotFound(NotFound):
     code = "member_not_found"
 
 
+class FileNotFound(NotFound):
+    """No such file in this project."""
+
+    code = "file_not_found"
+
+
+class ContentMissing(NotFound):
+    """The row of a file is there, its content is not."""
+
+    code = "file_content_missing"
+
+
 class RoleTooLow(Forbidden):
     """The caller's role in the project does not cover this."""
 
     code = "role_too_low"
+
+
+class FileEmpty(Invalid):
+    """An upload without a byte."""
+
+    code = "file_empty"
+
+
+class UploadCut(Invalid):
+    """The client went away in the middle; nobody reads this but the log."""
+
+    code = "upload_cut"
+    retryable = True
+
+
+class UploadStalled(CampError):
+    """Nothing came for too long in the middle of an upload."""
+
+    code = "upload_stalled"
+    title = "Request timeout"
+    status = 408
+    retryable = True
+
+
+class FileTooLarge(CampError):
+    """More bytes than a file may have."""
+
+    code = "file_too_large"
+    title = "Content too large"
+    status = 413
+
+
+class TypeRefused(CampError):
+    """A type of file that is not allowed, or not what it says it is."""
+
+    code = "file_type_refused"
+    title = "Unsupported media type"
+    status = 415
+
+
+class RangeRefused(CampError):
+    """A range that begins after the end of the file."""
+
+    code = "range_not_satisfiable"
+    title = "Range not satisfiable"
+    status = 416
+
+    def __init__(self, sentence: str, size: int) -> None:
+        super().__init__(sentence)
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 class UserUnknown(Invalid):
@@ -132,6 +198,12 @@ class Unavailable(CampError):
     title = "Service unavailable"
     status = 503
     retryable = True
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of files did not answer, or refused."""
+
+    code = "storage_unavailable"
 
 
 class DatabaseUnavailable(Unavailable):

@@ -66,7 +66,7 @@ def respond(request: AnyRequest, exc: Exception) -> Response[Problem]:
         error.title,
         str(error),
         retryable=error.retryable,
-        headers=None if wait_s is None else {"Retry-After": str(wait_s)},
+        headers=dict(error.headers) | ({} if wait_s is None else {"Retry-After": str(wait_s)}),
     )
 
 

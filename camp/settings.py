@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from camp import storage_url
 from camp.db_url import connect_options
 from camp.errors import SettingsError
 
@@ -33,6 +34,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...]
     rate_limit: str
     rate_limit_failure: str
+    storage_url: str
+    storage_options: tuple[str, ...]
+    file_max_bytes: int
+    file_types: tuple[str, ...]
     llm_provider: str
     echo_token_delay_ms: int
     chat_heartbeat_s: float
@@ -169,6 +174,26 @@ VARIABLES = (
     Variable("RATE_LIMIT", _rate, "", "Set N/second, N/minute, N/hour or N/day, or unset it."),
     Variable(
         "RATE_LIMIT_FAILURE", _choice("open", "closed", "local"), "open", "Set one of these words."
+    ),
+    Variable(
+        "STORAGE_URL",
+        storage_url.parse_url,
+        "file:.camp/files",
+        "Set file:///FOLDER, s3://BUCKET/PREFIX or az://CONTAINER/PREFIX.",
+    ),
+    Variable(
+        "STORAGE_OPTIONS",
+        storage_url.parse_options,
+        "",
+        "List the provider's options, such as aws_region=eu-central-1, separated by commas.",
+        secret=True,
+    ),
+    Variable("FILE_MAX_BYTES", _integer(1, 10**12), "268435456", "Set the largest file's bytes."),
+    Variable(
+        "FILE_TYPES",
+        storage_url.parse_types,
+        ",".join(storage_url.TYPES),
+        "List media types separated by commas.",
     ),
     Variable("LLM_PROVIDER", _provider, "echo", "Set LLM_PROVIDER=echo or unset it."),
     Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),

@@ -17,6 +17,7 @@ from camp.lifecycle import Lifecycle
 from camp.ops.readiness import Readiness, Verdict
 from camp.ops.schemas import Draining, DrainRequest, Health, Index, Live, Ready
 from camp.settings import Settings
+from camp.storage_url import folder_of
 
 # /health is asked several times a second while an instance drains; the counts in it are exact,
 # only the words about database and Redis may be this old.
@@ -71,6 +72,7 @@ async def health(state: State) -> Health:
         uptime_s=round(lifecycle.uptime_s, 3),
         database="ok" if verdict.database_up else "down",
         redis=redis,
+        storage="shared" if folder_of(settings.storage_url) is None else "local",
         schema=state.schema.head,
         streams=lifecycle.chat_streams,
         event_streams=lifecycle.event_streams,

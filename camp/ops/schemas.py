@@ -36,7 +36,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How this instance is; `requests` leaves out probes and streams."""
+    """How this instance is; `requests` leaves out probes and streams.
+
+    `storage` is local when files lie in a folder of this host, which other hosts do not see.
+    """
 
     status: Literal["ok", "degraded", "draining"]
     version: str
@@ -46,6 +49,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     database: Literal["ok", "down"]
     redis: Literal["ok", "down", "off"]
+    storage: Literal["local", "shared"]
     schema: str
     streams: int
     event_streams: int

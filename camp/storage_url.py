@@ -1,0 +1,60 @@
+"""Where files are kept, as the settings name it: a folder, a bucket or a container."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+SHARED = ("s3", "az")
+# What a GenAI back office reads. Nothing that a browser would run.
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+TYPES = (
+    "application/json",
+    "application/pdf",
+    f"{_OFFICE}.presentationml.presentation",
+    f"{_OFFICE}.spreadsheetml.sheet",
+    f"{_OFFICE}.wordprocessingml.document",
+    "application/zip",
+    "audio/mpeg",
+    "audio/wav",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "text/csv",
+    "text/markdown",
+    "text/plain",
+    "video/mp4",
+)
+
+
+def parse_url(raw: str) -> str:
+    """The URL, a folder's made absolute. Raises ValueError with a sentence."""
+    parts = urlsplit(raw)
+    if parts.scheme == "file" and parts.path and not parts.netloc:
+        return f"file://{Path(parts.path).absolute()}"
+    if parts.scheme in SHARED and parts.netloc and not parts.query:
+        return raw
+    raise ValueError("does not name a folder, a bucket or a container")
+
+
+def parse_options(raw: str) -> tuple[str, ...]:
+    """NAME=VALUE options of the provider, by their names in lower case. Raises ValueError."""
+    options = tuple(option.strip() for option in raw.split(",") if option.strip())
+    for option in options:
+        name, equals, _ = option.partition("=")
+        if not equals or not name.startswith(("aws_", "azure_")):
+            raise ValueError("has an option that is not aws_NAME=VALUE or azure_NAME=VALUE")
+    return options
+
+
+def parse_types(raw: str) -> tuple[str, ...]:
+    """Media types in lower case, separated by commas. Raises ValueError."""
+    types = tuple(kind.strip().lower() for kind in raw.split(",") if kind.strip())
+    wrong = [kind for kind in types if kind.count("/") != 1 or "*" in kind]
+    if wrong or not types:
+        raise ValueError(f"has {(wrong or [raw])[0]!r}, which is not a media type")
+    return types
+
+
+def folder_of(url: str) -> Path | None:
+    """The local folder; None for storage that several hosts share."""
+    return Path(url.removeprefix("file://")) if url.startswith("file://") else None
