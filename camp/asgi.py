@@ -105,6 +105,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
         "Connections the pool opens at the most.",
         lambda: settings.db_pool_size + settings.db_max_overflow,
     )
+    state.metrics.name_build(camp.__version__, settings.camp_digest, settings.camp_instance)
     state.limiter = _limiter(settings, state.metrics)
     sessions = build_sessions(state.engine)
     state.users = UserService(sessions)
@@ -137,10 +138,10 @@ def _projects(state: Any, sessions: Sessions) -> None:
 def _plug_control_plane(app: Litestar) -> None:
     """The control API runs in every instance; it shares the engine and ends with our drain."""
     state = app.state
-    router, state.close_control_plane = control_api(
-        state.engine, state.settings.redis_url, state.lifecycle
-    )
-    app.register(router)
+    control = control_api(state.engine, state.settings.redis_url, state.lifecycle)
+    state.close_control_plane = control.close
+    state.metrics.ask(control.figures)
+    app.register(control.router)
 
 
 def _redis(url: str | None) -> Any:

@@ -1,9 +1,18 @@
 """The gauges and histograms of one instance, read from the real objects when scraped."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -11,6 +20,10 @@ from camp.db import pool_usage
 from camp.lifecycle import Lifecycle
 
 Read = Callable[[], float]
+Figure = tuple[str, str, dict[str, str], float]
+"""Name, text, labels and value of a gauge that is asked for elsewhere."""
+# Two scrapers at once, or a person reloading the page, ask once.
+FIGURES_MAX_AGE_S = 2.0
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -37,6 +50,22 @@ class Metrics:
         self._lookups: dict[tuple[str, str], Counter] = {}
         for name, (text, read) in _gauges(lifecycle, engine).items():
             self.gauge(name, text, read)
+        ProcessCollector(registry=self.registry)
+        self._asked = _Asked()
+        self.registry.register(self._asked)
+
+    def name_build(self, version: str, digest: str, instance: str) -> None:
+        """Export which build this is, to join other series with."""
+        build = Info("camp_build", "Which build of camp this is.", registry=self.registry)
+        build.info({"version": version, "digest": digest, "name": instance})
+
+    def ask(self, source: Callable[[], Awaitable[Iterable[Figure]]]) -> None:
+        """Export what `source` says, asked by `refresh`."""
+        self._asked.source = source
+
+    async def refresh(self) -> None:
+        """Ask for what cannot be read on the spot; before `exposition`."""
+        await self._asked.refresh()
 
     def gauge(self, name: str, text: str, read: Read) -> None:
         """Export a number that goes up and down, read when scraped."""
@@ -75,6 +104,29 @@ class _Counted(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(self._name, self._text, value=self._read())
+
+
+class _Asked(Collector):
+    """Gauges whose values come from an awaitable source."""
+
+    def __init__(self) -> None:
+        self.source: Callable[[], Awaitable[Iterable[Figure]]] | None = None
+        self._figures: tuple[Figure, ...] = ()
+        self._at = -FIGURES_MAX_AGE_S
+
+    async def refresh(self) -> None:
+        if self.source is None or time.monotonic() - self._at < FIGURES_MAX_AGE_S:
+            return
+        self._at = time.monotonic()
+        self._figures = tuple(await self.source())
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, text, labels, value in self._figures:
+            if name not in families:
+                families[name] = GaugeMetricFamily(name, text, labels=list(labels))
+            families[name].add_metric(list(labels.values()), value)
+        yield from families.values()
 
 
 def _gauges(lifecycle: Lifecycle, engine: AsyncEngine) -> dict[str, tuple[str, Read]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import NamedTuple
 
 from litestar import Router
 from redis.asyncio import Redis
@@ -21,12 +22,19 @@ from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
 from controlplane.router import Control, control_router
 from controlplane.router.control import EventStreams
+from controlplane.router.figures import Figure, figures
 
 
-def control_api(
-    engine: AsyncEngine, redis_url: str | None, streams: EventStreams
-) -> tuple[Router, Callable[[], Awaitable[None]]]:
-    """The router and what closes its Redis client; opens nothing before the first request."""
+class ControlApi(NamedTuple):
+    """The router, what monitoring is told, and what closes its Redis client."""
+
+    router: Router
+    figures: Callable[[], Awaitable[tuple[Figure, ...]]]
+    close: Callable[[], Awaitable[None]]
+
+
+def control_api(engine: AsyncEngine, redis_url: str | None, streams: EventStreams) -> ControlApi:
+    """The control API of one instance; opens nothing before the first request."""
     redis = open_redis(redis_url) if redis_url else None
     control = Control(
         ledger=PostgresLedger(engine),
@@ -42,7 +50,7 @@ def control_api(
         if redis is not None:
             await redis.aclose()
 
-    return control_router(control), close
+    return ControlApi(control_router(control), lambda: figures(control), close)
 
 
 class NoBus:

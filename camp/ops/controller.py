@@ -84,6 +84,7 @@ async def health(state: State) -> Health:
 @get("/metrics", tags=["ops"], media_type=MediaType.TEXT)
 async def metrics(state: State) -> Response[bytes]:
     """Gauges and histograms in Prometheus' text format."""
+    await state.metrics.refresh()
     return Response(state.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
