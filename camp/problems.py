@@ -90,7 +90,7 @@ def _from_http(request: AnyRequest, exc: HTTPException) -> Response[Problem]:
     faults: tuple[FieldFault, ...] = ()
     if isinstance(exc, ValidationException):
         code, title = "validation_failed", "Validation failed"
-        faults = _faults(exc.extra)
+        faults = _faults(request, exc.extra)
         detail = "; ".join(f"{f.field}: {f.message}" for f in faults) or detail
     elif isinstance(exc, NotFoundException):
         code, detail = "route_not_found", "Nothing is here. The routes are listed at /docs."
@@ -102,13 +102,23 @@ def _from_http(request: AnyRequest, exc: HTTPException) -> Response[Problem]:
     return _response(request, status, code, title, detail, faults=faults, headers=headers)
 
 
-def _faults(extra: Any) -> tuple[FieldFault, ...]:
+def _faults(request: AnyRequest, extra: Any) -> tuple[FieldFault, ...]:
     items = extra if isinstance(extra, list) else []
     return tuple(
-        FieldFault(field=str(i.get("key", "body")), message=str(i.get("message", "is invalid")))
+        FieldFault(
+            field=_sent_as(request, str(i.get("key", "body"))),
+            message=str(i.get("message", "is invalid")),
+        )
         for i in items
         if isinstance(i, dict)
     )
+
+
+def _sent_as(request: AnyRequest, name: str) -> str:
+    """What the client calls it: `orderBy` for the argument order_by of a handler."""
+    parameter = request.route_handler.parsed_fn_signature.parameters.get(name)
+    definition = None if parameter is None else parameter.kwarg_definition
+    return getattr(definition, "name", None) or name
 
 
 def _response(

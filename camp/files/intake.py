@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -14,6 +15,8 @@ HEAD_BYTES = 8192
 # Handed on in blocks of this size: each one crosses over into another thread.
 BLOCK_BYTES = 1024 * 1024
 IDLE_S = 30.0
+# However slowly it trickles in, an upload ends: 256 MB in this time are 70 kB/s.
+DEADLINE_S = 3600.0
 UNDECLARED = ("", "application/octet-stream")
 TEXTS = ("application/json", "application/xml", "application/x-ndjson")
 
@@ -21,10 +24,18 @@ TEXTS = ("application/json", "application/xml", "application/x-ndjson")
 class Intake:
     """One upload. `head` first, then `blocks`; then `size` (bytes) and `sha256` (hex) are known."""
 
-    def __init__(self, receive: Receive, max_bytes: int, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        max_bytes: int,
+        *,
+        idle_s: float = IDLE_S,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
         self._idle_s = idle_s
+        self._ends = time.monotonic() + deadline_s
         self._hash = hashlib.sha256()
         self._block = bytearray()
         self._ended = False
@@ -52,13 +63,7 @@ class Intake:
                 yield block
 
     async def _more(self) -> None:
-        try:
-            async with asyncio.timeout(self._idle_s):
-                message: Any = await self._receive()
-        except TimeoutError:
-            raise UploadStalled(
-                f"Nothing arrived for {self._idle_s:g} s, and nothing was kept. Send it again."
-            ) from None
+        message = await self._next()
         if message["type"] == "http.disconnect":
             raise UploadCut("The connection ended before the file did; nothing was kept.")
         body = message.get("body", b"")
@@ -67,6 +72,18 @@ class Intake:
         self._hash.update(body)
         self._block += body
         self._ended = not message.get("more_body", False)
+
+    async def _next(self) -> Any:
+        left_s = self._ends - time.monotonic()
+        if left_s <= 0:
+            raise UploadStalled("The upload took too long, and nothing was kept. Send it again.")
+        try:
+            async with asyncio.timeout(min(left_s, self._idle_s)):
+                return await self._receive()
+        except TimeoutError:
+            raise UploadStalled(
+                f"Nothing arrived for {self._idle_s:g} s, and nothing was kept. Send it again."
+            ) from None
 
 
 def require_size(size: int, max_bytes: int) -> None:

@@ -110,7 +110,7 @@ async def test_impossible_list_is_refused(
 ) -> None:
     response = await client.get(API, params=params)
     assert problem(response) == (400, "validation_failed")
-    assert response.json()["errors"][0]["field"].replace("_b", "B") == next(iter(params))
+    assert response.json()["errors"][0]["field"] == next(iter(params))
 
 
 async def test_update_needs_the_current_etag(client: httpx.AsyncClient) -> None:

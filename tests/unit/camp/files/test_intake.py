@@ -68,6 +68,15 @@ async def test_upload_that_does_not_end_well_is_an_error(ends: str, error: type[
         await read(intake(b"x" * 100_000, ends=ends))
 
 
+async def test_upload_that_trickles_in_ends_at_its_deadline() -> None:
+    async def receive() -> Any:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    with pytest.raises(UploadStalled):
+        await read(Intake(receive, 10**9, deadline_s=0.05))
+
+
 async def test_empty_upload_is_refused() -> None:
     with pytest.raises(FileEmpty):
         await intake().head()
