@@ -187,6 +187,17 @@ async def _projects(api: Api) -> str:
     return "made, changed, deleted"
 
 
+async def _files(api: Api) -> str:
+    async with api.made(f"{API}/projects", json={"name": NAME}) as project:
+        path = f"{API}/projects/{project['id']}/files"
+        text = {"content": WORDS, "headers": {"content-type": "text/plain"}}
+        async with api.made(path, params={"name": "smoke.txt"}, **text) as file:
+            content = f"{path}/{file['id']}/content"
+            part = await api.ask(206, "GET", content, headers={"range": "bytes=4-6"})
+            _holds(part.text == WORDS[4:7], f"the middle of the file is {part.text!r}")
+    return "kept, read in part, deleted"
+
+
 async def _chats(api: Api) -> str:
     made = (await api.ask(201, "POST", f"{API}/chats", json={"title": NAME})).json()
     path = f"{API}/chats/{made['id']}"
@@ -208,6 +219,7 @@ CHECKS: dict[str, Check] = {
     "problems": _problems,
     "users": _users,
     "projects": _projects,
+    "files": _files,
     "chats": _chats,
 }
 

@@ -57,7 +57,7 @@ async def test_what_does_not_work_is_named_with_the_problem() -> None:
         report, refused = await visit(served.url, "camp-dev-token")
         failed = {check.check: check.detail for check in report.checks if not check.passed}
         assert (report.passed, refused) == (False, False)
-        assert set(failed) == {"health", "users", "projects", "chats"}
+        assert set(failed) == {"health", "users", "projects", "files", "chats"}
         assert "database_unavailable" in failed["users"]
 
 
