@@ -37,6 +37,12 @@ from camp.projects.controller import MemberController, ProjectController
 from camp.projects.members import MemberService
 from camp.projects.service import ProjectService
 from camp.ratelimit import RateLimiter, require_user_in_budget
+from camp.runs.controller import RunController
+from camp.runs.kinds import build_kinds
+from camp.runs.leases import Leases
+from camp.runs.nudges import Nudges
+from camp.runs.service import RunService
+from camp.runs.worker import RunWorker
 from camp.settings import Settings
 from camp.users.controller import UserController
 from camp.users.service import UserService
@@ -57,6 +63,7 @@ def route_handlers(limited: bool = False) -> list[ControllerRouterHandler]:
             ProjectController,
             MemberController,
             FileController,
+            RunController,
         ],
         guards=[require_user_in_budget if limited else require_user],
         security=[{"bearer": []}],
@@ -71,7 +78,7 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
     """
     app = Litestar(
         route_handlers=route_handlers(limited=bool(settings.rate_limit)),
-        lifespan=[_closing],
+        lifespan=[_closing, _working],
         exception_handlers={HTTPException: problems.respond, Exception: problems.respond},
         cors_config=_cors(settings),
         openapi_config=_openapi(),
@@ -112,6 +119,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.chats = ChatService(sessions)
     _projects(state, sessions)
     state.provider = EchoProvider()
+    _runs(state, sessions)
     state.authenticator = Authenticator(settings, state.users.ensure)
 
 
@@ -133,6 +141,25 @@ def _projects(state: Any, sessions: Sessions) -> None:
     storage = ObjectStorage(state.settings.storage_url, state.settings.storage_options)
     state.files = FileService(sessions, state.roles, storage, state.settings.file_types)
     state.members = MemberService(sessions, state.roles, state.role_cache)
+
+
+def _runs(state: Any, sessions: Sessions) -> None:
+    settings: Settings = state.settings
+    kinds = build_kinds(
+        state.chats.transcript,
+        lambda prompt: state.provider.tokens(prompt, start_at=0, delay_s=0),
+    )
+    state.nudges = Nudges(state.redis)
+    state.runs = RunService(sessions, kinds, state.nudges.send)
+    state.run_worker = RunWorker(
+        Leases(sessions, settings.camp_instance, settings.run_lease_s),
+        kinds,
+        state.lifecycle,
+        state.nudges,
+        slots=settings.run_workers,
+        lease_s=settings.run_lease_s,
+    )
+    state.metrics.gauge("camp_runs_held", "Runs in hand.", lambda: state.run_worker.held)
 
 
 def _plug_control_plane(app: Litestar) -> None:
@@ -166,6 +193,20 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
         await app.state.role_cache.close()
         if app.state.redis is not None:
             await app.state.redis.aclose()
+
+
+@asynccontextmanager
+async def _working(app: Litestar) -> AsyncIterator[None]:
+    """Work on runs while the app runs; what is in hand at the end goes back."""
+    state = app.state
+    if state.settings.run_workers:
+        state.nudges.start()
+        state.run_worker.start()
+    try:
+        yield
+    finally:
+        await state.run_worker.close()
+        await state.nudges.close()
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -41,6 +41,20 @@ class LastEventIdInvalid(Invalid):
     code = "last_event_id_invalid"
 
 
+class RunInputInvalid(Invalid):
+    """The input does not fit the kind of run."""
+
+    code = "run_input_invalid"
+
+
+class IdempotencyKeyReused(CampError):
+    """The key belongs to another request."""
+
+    code = "idempotency_key_reused"
+    title = "Idempotency key reused"
+    status = 422
+
+
 class Unauthorized(CampError):
     """No usable credentials."""
 
@@ -75,6 +89,12 @@ class MessageNotFound(NotFound):
     """No such message in this chat."""
 
     code = "message_not_found"
+
+
+class RunNotFound(NotFound):
+    """No such run for this user."""
+
+    code = "run_not_found"
 
 
 class ProjectNotFound(NotFound):

@@ -41,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     llm_provider: str
     echo_token_delay_ms: int
     chat_heartbeat_s: float
+    run_workers: int
+    run_lease_s: float
     host: str
     port: int
     log_level: str
@@ -198,6 +200,8 @@ VARIABLES = (
     Variable("LLM_PROVIDER", _provider, "echo", "Set LLM_PROVIDER=echo or unset it."),
     Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),
     Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),
+    Variable("RUN_WORKERS", _integer(0, 32), "2", "Set the runs at once; 0 works on none."),
+    Variable("RUN_LEASE_S", _seconds(1, 300), "15", "Set how long a silent worker keeps a run."),
     Variable("HOST", _text, "127.0.0.1", "Set the address to listen on."),
     Variable("PORT", _integer(0, 65535), "8000", "Set a free TCP port; 0 picks one."),
     Variable(

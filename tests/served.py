@@ -41,6 +41,7 @@ async def serving(
 @asynccontextmanager
 async def _serving(database_url: str, redis_url: str | None, port: int) -> AsyncIterator[Served]:
     environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url or ""}
+    environ |= {"RUN_WORKERS": "0"}
     app = create_app(load(environ, Path("no-such-folder")))
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

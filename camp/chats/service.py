@@ -62,6 +62,11 @@ class ChatService:
             raise MessageNotFound("This chat has no such message. Send a new one instead.")
         return message.content
 
+    async def transcript(self, user_id: UUID, chat_id: UUID) -> str:
+        """The latest messages as text, a paragraph each. Raises ChatNotFound."""
+        shown = (await self.detail(user_id, chat_id)).messages
+        return "\n\n".join(f"{message.role}: {message.content}" for message in shown)
+
     async def keep_answer(self, chat_id: UUID, question_id: UUID, content: str) -> UUID:
         """Keep the whole answer; its id. A second instance that finished it too changes nothing."""
         find = select(Message.id).where(Message.in_reply_to == question_id)
