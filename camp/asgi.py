@@ -19,7 +19,7 @@ from camp.cache import Cache
 from camp.chats.controller import ChatController
 from camp.chats.providers import EchoProvider
 from camp.chats.service import ChatService
-from camp.db import Sessions, build_engine, build_sessions
+from camp.db import Sessions, Statements, build_engine, build_sessions
 from camp.docs.page import DocsPage
 from camp.docs.responses import ProblemResponses
 from camp.edge import SecurityHeaders
@@ -114,9 +114,9 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     )
     state.metrics.name_build(camp.__version__, settings.camp_digest, settings.camp_instance)
     state.limiter = _limiter(settings, state.metrics)
-    sessions = build_sessions(state.engine)
-    state.users = UserService(sessions)
-    state.chats = ChatService(sessions)
+    sessions, statements = build_sessions(state.engine), Statements(state.engine)
+    state.users = UserService(sessions, statements)
+    state.chats = ChatService(sessions, statements)
     _projects(state, sessions)
     state.provider = EchoProvider()
     _runs(state, sessions)

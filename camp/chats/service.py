@@ -2,39 +2,50 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.chats.models import Chat, Message
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, MessageOut
-from camp.db import Sessions, uuid7
+from camp.db import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
 
 MESSAGES_SHOWN = 200
 
 
-class ChatService:
-    """Use cases of chats; each opens one short session."""
+_LISTED = (Chat.id, Chat.title, Chat.created_at)
+_OWN = (
+    select(*_LISTED)
+    .where(Chat.user_id == bindparam("user_id"))
+    .order_by(Chat.id.desc())
+    .limit(bindparam("limit"))
+)
+_OPEN = insert(Chat).returning(*_LISTED)
+_OLDER = _OWN.where(Chat.id < bindparam("before"))
 
-    def __init__(self, sessions: Sessions) -> None:
+
+class ChatService:
+    """Use cases of chats; each is one statement or one short session."""
+
+    def __init__(self, sessions: Sessions, statements: Statements) -> None:
         self._sessions = sessions
+        self._statements = statements
 
     async def create(self, user_id: UUID, title: str) -> ChatOut:
         """Open a chat."""
-        chat = Chat(user_id=user_id, title=title)
-        async with self._sessions.begin() as session:
-            session.add(chat)
-        return _out(chat)
+        made = {"id": uuid7(), "user_id": user_id, "title": title}
+        (row,) = await self._statements.run(_OPEN, made)
+        return ChatOut(*row)
 
     async def page(self, user_id: UUID, before: UUID | None, limit: int) -> ChatPage:
         """The user's chats from the newest, or from the one before `before`."""
-        query = select(Chat).where(Chat.user_id == user_id).order_by(Chat.id.desc())
-        if before is not None:
-            query = query.where(Chat.id < before)
-        async with self._sessions() as session:
-            chats = (await session.scalars(query.limit(limit + 1))).all()
-        items = [_out(chat) for chat in chats[:limit]]
-        return ChatPage(items=items, next=items[-1].id if len(chats) > limit else None)
+        wanted = {"user_id": user_id, "limit": limit + 1}
+        if before is None:
+            rows = await self._statements.run(_OWN, wanted)
+        else:
+            rows = await self._statements.run(_OLDER, wanted | {"before": before})
+        items = [ChatOut(*row) for row in rows[:limit]]
+        return ChatPage(items=items, next=items[-1].id if len(rows) > limit else None)
 
     async def detail(self, user_id: UUID, chat_id: UUID) -> ChatDetail:
         """A chat of this user with its latest messages. Raises ChatNotFound."""
@@ -86,10 +97,6 @@ def _owned(chat: Chat | None, user_id: UUID) -> Chat:
     if chat is None or chat.user_id != user_id:
         raise ChatNotFound("You have no such chat. GET /api/v1/chats lists yours.")
     return chat
-
-
-def _out(chat: Chat) -> ChatOut:
-    return ChatOut(chat.id, chat.title, chat.created_at)
 
 
 def _message_out(message: Message) -> MessageOut:

@@ -2,21 +2,26 @@
 
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.auth import Identity
-from camp.db import Sessions, uuid7
+from camp.db import Sessions, Statements, uuid7
 from camp.errors import NotFound
 from camp.users.models import User
 from camp.users.schemas import UserOut
 
+_ME = select(User.id, User.email, User.display_name, User.created_at, User.updated_at).where(
+    User.id == bindparam("user_id")
+)
+
 
 class UserService:
-    """Use cases of users; each opens one short session."""
+    """Use cases of users; each is one statement or one short session."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, statements: Statements) -> None:
         self._sessions = sessions
+        self._statements = statements
 
     async def ensure(self, identity: Identity) -> UUID:
         """The id of this identity's user, made on the first visit.
@@ -39,8 +44,9 @@ class UserService:
 
     async def get(self, user_id: UUID) -> UserOut:
         """The user. Raises NotFound."""
-        async with self._sessions() as session:
-            return _out(await session.get(User, user_id))
+        for row in await self._statements.run(_ME, {"user_id": user_id}):
+            return UserOut(*row)
+        raise _gone()
 
     async def rename(self, user_id: UUID, display_name: str) -> UserOut:
         """Change the name others see. Raises NotFound."""
@@ -54,5 +60,9 @@ class UserService:
 
 def _out(user: User | None) -> UserOut:
     if user is None:
-        raise NotFound("This user no longer exists. Sign in again.")
+        raise _gone()
     return UserOut(user.id, user.email, user.display_name, user.created_at, user.updated_at)
+
+
+def _gone() -> NotFound:
+    return NotFound("This user no longer exists. Sign in again.")
