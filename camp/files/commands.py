@@ -61,6 +61,7 @@ def sweep_command(dry_run: bool, older_than_h: float, deadline_s: float, as_json
 
 async def _sweep(before: datetime, deadline_s: float, dry_run: bool) -> Swept:
     from camp.db import build_engine, build_sessions
+    from camp.errors import StorageUnavailable
     from camp.files.storage import ObjectStorage
     from camp.files.sweep import sweep
     from camp.settings import load
@@ -76,5 +77,11 @@ async def _sweep(before: datetime, deadline_s: float, dry_run: bool) -> Swept:
             deadline_s=deadline_s,
             dry_run=dry_run,
         )
+    except StorageUnavailable as error:
+        cause = error.__cause__ or error
+        raise click.ClickException(
+            f"The storage cannot be used: {str(cause).splitlines()[0]}."
+            " Correct STORAGE_URL and STORAGE_OPTIONS, or run this again later."
+        ) from error
     finally:
         await engine.dispose()

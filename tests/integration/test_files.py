@@ -221,6 +221,17 @@ def test_sweep_is_a_command(
     )
 
 
+def test_sweep_says_what_is_wrong_with_the_storage(
+    migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", migrated_database_url)
+    monkeypatch.setenv("STORAGE_URL", "s3://camp")
+    monkeypatch.setenv("STORAGE_OPTIONS", "azure_msi_endpoint=x")
+    ran = CliRunner().invoke(files_command, ["sweep", "--dry-run"])
+    assert (ran.exit_code, "STORAGE_OPTIONS" in ran.output) == (1, True)
+    assert "Traceback" not in ran.output
+
+
 async def test_cut_upload_leaves_nothing_and_holds_no_drain(
     migrated_database_url: str, tmp_path: Path, folder: Path
 ) -> None:
