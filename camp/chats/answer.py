@@ -85,17 +85,22 @@ async def stream(
         if lifecycle.expired.is_set():
             yield sse.event("draining", {"resume": "send Last-Event-ID again"})
         else:
-            yield await _ending(answer, "".join(spoken), len(spoken), chats)
+            yield await _ending(answer, spoken, provider, chats)
 
 
-async def _ending(answer: Answer, content: str, tokens: int, chats: ChatService) -> bytes:
+async def _ending(
+    answer: Answer, spoken: list[str], provider: ChatProvider, chats: ChatService
+) -> bytes:
     """Keep the answer and say so; the client can ask again for what could not be kept."""
+    usage = provider.usage(answer.prompt, len(spoken))
     try:
-        answer_id = await chats.keep_answer(answer.chat_id, answer.question_id, content)
+        answer_id = await chats.keep_answer(
+            answer.chat_id, answer.question_id, "".join(spoken), usage
+        )
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         log.warning("answer not kept", question_id=str(answer.question_id), cause=repr(error))
         detail = "The answer could not be kept. Resume with Last-Event-ID in a moment."
         fault = {"code": "database_unavailable", "detail": detail, "retryable": True}
         return sse.event("error", fault)
-    done = {"message_id": answer.question_id, "answer_id": answer_id, "tokens": tokens}
+    done = {"message_id": answer.question_id, "answer_id": answer_id, "tokens": len(spoken)}
     return sse.event("done", done)

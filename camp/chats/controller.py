@@ -9,13 +9,14 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 
 from camp.auth import Principal
 from camp.chats import answer
-from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, NewChat, Prompt
+from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt
 from camp.chats.service import ChatService
 from camp.settings import Settings
 from camp.sse import EventStream
 
 ChatRequest = Request[Principal, Any, Any]
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
+Days = Annotated[int, QueryParameter(ge=1, le=366, description="How many days, with today.")]
 LastEventId = Annotated[str | None, HeaderParameter(name="Last-Event-ID")]
 
 
@@ -42,6 +43,12 @@ class ChatController(Controller):
         """The user's chats, newest first."""
         chats: ChatService = state.chats
         return await chats.page(request.user.user_id, before, limit)
+
+    @get("/usage")
+    async def usage(self, request: ChatRequest, state: State, days: Days = 30) -> list[DayUsage]:
+        """The tokens that your answers took, by day (UTC); days without answers are left out."""
+        chats: ChatService = state.chats
+        return await chats.usage(request.user.user_id, days)
 
     @get("/{chat_id:uuid}")
     async def detail(

@@ -35,3 +35,6 @@ class Message(TimedBase):
     in_reply_to: Mapped[UUID | None] = mapped_column(
         ForeignKey("messages.id", ondelete="CASCADE"), unique=True
     )
+    # Of answers only, and None for those of releases that did not count.
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]

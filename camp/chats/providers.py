@@ -5,7 +5,16 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+import msgspec
+
 _WORD = re.compile(r"\s*\S+")
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What an answer took, in the provider's tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class ChatProvider(Protocol):
@@ -19,6 +28,10 @@ class ChatProvider(Protocol):
         """The tokens from number `start_at` (0 is the first); their concatenation is the answer."""
         ...
 
+    def usage(self, prompt: str, spoken: int) -> Usage:
+        """What the whole answer took, once all of its `spoken` tokens came."""
+        ...
+
 
 class EchoProvider:
     """Says the prompt's words back, one each `delay_s`."""
@@ -29,3 +42,6 @@ class EchoProvider:
         for word in _WORD.findall(prompt)[start_at:]:
             await asyncio.sleep(delay_s)
             yield word
+
+    def usage(self, prompt: str, spoken: int) -> Usage:
+        return Usage(len(_WORD.findall(prompt)), spoken)

@@ -1,6 +1,6 @@
 """What chats look like over HTTP."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -42,13 +42,24 @@ class ChatPage(msgspec.Struct, frozen=True):
 
 
 class MessageOut(msgspec.Struct, frozen=True):
-    """One turn of a chat."""
+    """One turn of a chat; answers say what they took, if it was counted."""
 
     id: UUID
     role: Role
     content: str
     in_reply_to: UUID | None
     created_at: datetime
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class DayUsage(msgspec.Struct, frozen=True):
+    """What the answers of one day (UTC) took, in the provider's tokens."""
+
+    day: date
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class ChatDetail(msgspec.Struct, frozen=True):

@@ -2,11 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Date, bindparam, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.chats.models import Chat, Message
-from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, MessageOut
+from camp.chats.providers import Usage
+from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, MessageOut
 from camp.db import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
 
@@ -78,7 +79,9 @@ class ChatService:
         shown = (await self.detail(user_id, chat_id)).messages
         return "\n\n".join(f"{message.role}: {message.content}" for message in shown)
 
-    async def keep_answer(self, chat_id: UUID, question_id: UUID, content: str) -> UUID:
+    async def keep_answer(
+        self, chat_id: UUID, question_id: UUID, content: str, usage: Usage
+    ) -> UUID:
         """Keep the whole answer; its id. A second instance that finished it too changes nothing."""
         find = select(Message.id).where(Message.in_reply_to == question_id)
         make = insert(Message).values(
@@ -87,10 +90,32 @@ class ChatService:
             role="assistant",
             content=content,
             in_reply_to=question_id,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
         )
         async with self._sessions.begin() as session:
             await session.execute(make.on_conflict_do_nothing(index_elements=["in_reply_to"]))
             return (await session.scalars(find)).one()
+
+    async def usage(self, user_id: UUID, days: int) -> list[DayUsage]:
+        """What the user's answers took on each of the last `days` days (UTC) that had some."""
+        day = cast(func.timezone("UTC", Message.created_at), Date)
+        first = cast(func.timezone("UTC", func.now()), Date) - (days - 1)
+        query = (
+            select(
+                day.label("day"),
+                func.count(),
+                func.sum(Message.prompt_tokens),
+                func.sum(Message.completion_tokens),
+            )
+            .join(Chat, Chat.id == Message.chat_id)
+            .where(Chat.user_id == user_id, Message.role == "assistant", day >= first)
+            .group_by("day")
+            .order_by("day")
+        )
+        async with self._sessions() as session:
+            rows = (await session.execute(query)).all()
+        return [DayUsage(day, count, asked or 0, told or 0) for day, count, asked, told in rows]
 
 
 def _owned(chat: Chat | None, user_id: UUID) -> Chat:
@@ -101,5 +126,11 @@ def _owned(chat: Chat | None, user_id: UUID) -> Chat:
 
 def _message_out(message: Message) -> MessageOut:
     return MessageOut(
-        message.id, message.role, message.content, message.in_reply_to, message.created_at
+        message.id,
+        message.role,
+        message.content,
+        message.in_reply_to,
+        message.created_at,
+        message.prompt_tokens,
+        message.completion_tokens,
     )

@@ -100,6 +100,19 @@ async def test_answer_is_streamed_and_kept(migrated_database_url: str) -> None:
         ]
 
 
+async def test_answers_count_their_tokens_once(migrated_database_url: str) -> None:
+    async with client_of(settings(migrated_database_url)) as client:
+        assert (await client.get(f"{API}/chats/usage")).json() == []
+        chat_id = await chat(client)
+        place = events((await say(client, chat_id, "how are you")).text)[0][2]
+        await say(client, chat_id, "not looked at", last=place)
+        await say(client, chat_id, "fine")
+        [day] = (await client.get(f"{API}/chats/usage?days=2")).json()
+        assert (day["answers"], day["prompt_tokens"], day["completion_tokens"]) == (2, 4, 4)
+        kept = (await client.get(f"{API}/chats/{chat_id}")).json()["messages"]
+        assert [m["completion_tokens"] for m in kept] == [None, 3, None, 1]
+
+
 async def test_answer_goes_on_after_the_last_event_on_another_instance(
     migrated_database_url: str,
 ) -> None:
