@@ -63,6 +63,10 @@ bench NAME *ARGS:
     shift
     exec {{uv}} run --frozen python -m "benchmarks.$name" "$@"
 
+# Fuzz the service by its OpenAPI document: just fuzz --cases 400
+fuzz *ARGS:
+    {{uv}} run --frozen python -m tests.fuzzing.run "$@"
+
 # Run a migration command: just migrate upgrade
 migrate *ARGS:
     {{uv}} run --frozen camp migrate "$@"

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.openapi.spec import (
     OpenAPIFormat,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
     RequestBody,
@@ -46,18 +47,34 @@ IfRange = Annotated[str | None, HeaderParameter(name="If-Range")]
 IfNoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match")]
 
 
+CONTENT = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+
+
 @dataclass
 class Upload(Operation):
     """An operation whose body is a file."""
 
     def __post_init__(self) -> None:
-        content = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
         self.request_body = RequestBody(
-            content={"application/octet-stream": OpenAPIMediaType(schema=content)},
+            content={"application/octet-stream": OpenAPIMediaType(schema=CONTENT)},
             description="The file itself, with its own Content-Type. Not multipart: a raw body is"
             " passed on to the storage as it arrives, without a copy in memory or on disk.",
             required=True,
         )
+
+
+@dataclass
+class Download(Operation):
+    """An operation that answers with a file, of whatever type that is."""
+
+    def __post_init__(self) -> None:
+        any_type = {"*/*": OpenAPIMediaType(schema=CONTENT)}
+        told = {"200": "The file.", "206": "The part asked for.", "304": "It has not changed."}
+        answers = {
+            status: OpenAPIResponse(description=text, content=None if status == "304" else any_type)
+            for status, text in told.items()
+        }
+        self.responses = {**(self.responses or {}), **answers}
 
 
 class FileController(Controller):
@@ -115,7 +132,7 @@ class FileController(Controller):
         files: service.FileService = state.files
         return await files.get(request.user, project_id, file_id)
 
-    @get("/{file_id:uuid}/content")
+    @get("/{file_id:uuid}/content", operation_class=Download)
     async def download(
         self,
         request: FileRequest,

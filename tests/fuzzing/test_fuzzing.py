@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fuzzing.run import fuzzed
+
+CASES = 3
+
+
+def test_no_request_that_the_api_describes_ends_in_a_server_error(tmp_path: Path) -> None:
+    assert fuzzed(tmp_path, CASES, seed=1) == 0
