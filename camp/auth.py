@@ -3,6 +3,7 @@
 import hmac
 import time
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +18,20 @@ from camp.settings import Settings
 CACHE_S = 30.0
 
 
+class UserRole(StrEnum):
+    """What a user may do beside their own work: everything with users, or nothing."""
+
+    SYSTEM_ADMIN = "SYSTEM_ADMIN"
+    USER = "USER"
+
+
 class Identity(msgspec.Struct, frozen=True):
-    """What a verified token says about its bearer."""
+    """What a verified token says about its bearer; `roles` are the names its claim lists."""
 
     subject: str
     email: str
     display_name: str
+    roles: frozenset[str] = frozenset()
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -32,9 +41,11 @@ class Principal(msgspec.Struct, frozen=True):
     subject: str
 
 
-DEV_IDENTITY = Identity("dev-user", "dev@example.invalid", "Developer")
+DEV_IDENTITY = Identity(
+    "dev-user", "dev@example.invalid", "Developer", frozenset({UserRole.SYSTEM_ADMIN})
+)
 EnsureUser = Callable[[Identity], Awaitable[UUID]]
-"""Finds the user of an identity, making the row on the first visit."""
+"""Finds the user of an identity, making the row on the first visit; its role follows the token."""
 
 
 class Authenticator:

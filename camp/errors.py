@@ -97,6 +97,12 @@ class RunNotFound(NotFound):
     code = "run_not_found"
 
 
+class UserNotFound(NotFound):
+    """No user with this id."""
+
+    code = "user_not_found"
+
+
 class ProjectNotFound(NotFound):
     """No such project, or the caller is no member of it."""
 
@@ -125,6 +131,12 @@ class RoleTooLow(Forbidden):
     """The caller's role in the project does not cover this."""
 
     code = "role_too_low"
+
+
+class SystemAdminOnly(Forbidden):
+    """Only a SYSTEM_ADMIN may do this."""
+
+    code = "system_admin_only"
 
 
 class FileEmpty(Invalid):
@@ -201,6 +213,12 @@ class LastManager(Conflict):
     """The project would be left without a manager."""
 
     code = "last_manager"
+
+
+class LastSystemAdmin(Conflict):
+    """The service would be left without a SYSTEM_ADMIN."""
+
+    code = "last_system_admin"
 
 
 class PreconditionFailed(CampError):

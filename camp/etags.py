@@ -1,10 +1,18 @@
 """Strong entity tags, and the comparison that keeps two writers from undoing each other."""
 
+from typing import Annotated
 from uuid import UUID
+
+from litestar.params import HeaderParameter
 
 from camp.errors import PreconditionFailed
 
 HEADER = "ETag"
+
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(name="If-Match", description="The ETag that you read; 412 if it is old."),
+]
 
 
 def etag(id_: UUID, version: int) -> str:
@@ -22,7 +30,12 @@ def matches(header: str | None, current: str) -> bool:
 def require_match(if_match: str | None, current: str) -> None:
     """Raises PreconditionFailed when If-Match names another version; no header asks nothing."""
     if if_match is not None and not matches(if_match, current):
-        raise PreconditionFailed(
-            "It was changed since you read it: If-Match names another version. Get it again,"
-            " apply your change to what it is now, and send the new ETag."
-        )
+        raise changed_since()
+
+
+def changed_since() -> PreconditionFailed:
+    """The error for a change to something that is no longer what the caller read."""
+    return PreconditionFailed(
+        "It was changed since you read it: If-Match names another version. Get it again,"
+        " apply your change to what it is now, and send the new ETag."
+    )

@@ -6,7 +6,7 @@ from uuid import UUID
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.pagination import OffsetPagination
-from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from camp import etags
 from camp.auth import Principal
@@ -28,10 +28,6 @@ from camp.projects.schemas import (
 )
 
 ProjectRequest = Request[Principal, Any, Any]
-IfMatch = Annotated[
-    str | None,
-    HeaderParameter(name="If-Match", description="The ETag that you read; 412 if it is old."),
-]
 ProjectOrder = Annotated[service.OrderBy, QueryParameter(name="orderBy")]
 MemberOrder = Annotated[members.OrderBy, QueryParameter(name="orderBy")]
 
@@ -83,7 +79,7 @@ class ProjectController(Controller):
         project_id: FromPath[UUID],
         data: JSONBody[ProjectPatch],
         *,
-        if_match: IfMatch = None,
+        if_match: etags.IfMatch = None,
     ) -> Response[ProjectOut]:
         """Change name or description; for its PROJECT_MANAGER."""
         projects: service.ProjectService = state.projects
@@ -95,7 +91,7 @@ class ProjectController(Controller):
         request: ProjectRequest,
         state: State,
         project_id: FromPath[UUID],
-        if_match: IfMatch = None,
+        if_match: etags.IfMatch = None,
     ) -> None:
         """Delete a project with its members and files; for its PROJECT_MANAGER."""
         projects: service.ProjectService = state.projects

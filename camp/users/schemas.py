@@ -6,13 +6,16 @@ from uuid import UUID
 
 import msgspec
 
+from camp.auth import UserRole
+
 
 class UserOut(msgspec.Struct, frozen=True):
-    """The user as they see themselves; times are UTC."""
+    """A user; times are UTC."""
 
     id: UUID
     email: str
     display_name: str
+    role: UserRole
     created_at: datetime
     updated_at: datetime
 
@@ -24,3 +27,9 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: Annotated[
         str, msgspec.Meta(min_length=1, max_length=80, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")
     ]
+
+
+class RolePatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a SYSTEM_ADMIN may change about a user."""
+
+    role: UserRole
