@@ -17,8 +17,9 @@ from camp.access import AccessLayer
 from camp.auth import Authenticator, require_user
 from camp.cache import Cache
 from camp.chats.controller import ChatController
-from camp.chats.providers import EchoProvider
+from camp.chats.providers import EchoProvider, model_of
 from camp.chats.service import ChatService
+from camp.chats.telling import Teller
 from camp.db import Sessions, Statements, build_engine, build_sessions
 from camp.docs.page import DocsPage
 from camp.docs.responses import ProblemResponses
@@ -119,6 +120,8 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.chats = ChatService(sessions, statements)
     _projects(state, sessions)
     state.provider = EchoProvider()
+    model = model_of(settings)
+    state.teller = model and Teller(model, state.chats, state.lifecycle, settings)
     _runs(state, sessions)
     state.authenticator = Authenticator(settings, state.users.ensure)
 
@@ -185,6 +188,8 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        if app.state.teller is not None:
+            await app.state.teller.close()
         await app.state.readiness.close()
         if app.state.limiter is not None:
             await app.state.limiter.close()

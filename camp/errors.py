@@ -273,3 +273,50 @@ class TooManyRequests(CampError):
     def __init__(self, sentence: str, *, retry_after_s: int) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+
+
+class ModelFailed(CampError):
+    """The model gave no answer, or stopped in the middle; told as an event of the stream."""
+
+    code = "model_failed"
+    title = "Bad gateway"
+    status = 502
+
+
+class ModelUnavailable(ModelFailed):
+    """The model's provider did not answer, failed, or ended in the middle."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
+class ModelBusy(ModelFailed):
+    """The provider's own limit is reached."""
+
+    code = "model_busy"
+    retryable = True
+
+
+class ModelTimeout(ModelFailed):
+    """The first token, or the next one, took too long."""
+
+    code = "model_timeout"
+    retryable = True
+
+
+class ModelRefused(ModelFailed):
+    """The provider does not accept the request, or the service's own key."""
+
+    code = "model_refused"
+
+
+class AnswerCut(ModelFailed):
+    """Only the beginning of an answer was said, and a model cannot go on with it."""
+
+    code = "answer_cut"
+
+
+class AnswerLost(ModelFailed):
+    """Nothing is kept of an answer that was being said."""
+
+    code = "answer_lost"

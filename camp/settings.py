@@ -18,6 +18,13 @@ ENVIRONMENTS = ("development", "local", "staging", "production")
 DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
 DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
 SECRET_KEY_MIN_CHARS = 32
+PROVIDER_NEEDS = {
+    "echo": (),
+    "anthropic": ("LLM_MODEL", "ANTHROPIC_API_KEY"),
+    "openai": ("LLM_MODEL", "OPENAI_API_KEY"),
+    "azure_openai": ("LLM_MODEL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+}
+"""The providers of answers, and what each cannot do without."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +46,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     file_max_bytes: int
     file_types: tuple[str, ...]
     llm_provider: str
+    llm_model: str | None
+    llm_timeout_s: float
+    llm_token_timeout_s: float
+    llm_max_tokens: int
+    anthropic_api_key: str | None
+    anthropic_base_url: str | None
+    openai_api_key: str | None
+    openai_base_url: str | None
+    azure_openai_api_key: str | None
+    azure_openai_endpoint: str | None
+    azure_openai_api_version: str
     echo_token_delay_ms: int
     chat_heartbeat_s: float
     run_workers: int
@@ -139,9 +157,10 @@ def _redis_url(raw: str) -> str:
     return raw
 
 
-def _provider(raw: str) -> str:
-    if raw != "echo":
-        raise ValueError(f"is {raw!r}, and this release knows only the provider echo")
+def _http_url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("does not start with http:// or https:// and a host")
     return raw
 
 
@@ -197,7 +216,18 @@ VARIABLES = (
         ",".join(storage_url.TYPES),
         "List media types separated by commas.",
     ),
-    Variable("LLM_PROVIDER", _provider, "echo", "Set LLM_PROVIDER=echo or unset it."),
+    Variable("LLM_PROVIDER", _choice(*PROVIDER_NEEDS), "echo", "Set one of these names."),
+    Variable("LLM_MODEL", _text, None, "Set the model's name; at Azure the deployment's."),
+    Variable("LLM_TIMEOUT_S", _seconds(0.05, 600), "60", "Set the wait for the first token."),
+    Variable("LLM_TOKEN_TIMEOUT_S", _seconds(0.05, 600), "30", "Set the wait between two tokens."),
+    Variable("LLM_MAX_TOKENS", _integer(1, 1_000_000), "4096", "Set the longest answer."),
+    Variable("ANTHROPIC_API_KEY", _text, None, "Set Anthropic's key.", secret=True),
+    Variable("ANTHROPIC_BASE_URL", _http_url, None, "Set a URL or unset it."),
+    Variable("OPENAI_API_KEY", _text, None, "Set OpenAI's key.", secret=True),
+    Variable("OPENAI_BASE_URL", _http_url, None, "Set a URL or unset it."),
+    Variable("AZURE_OPENAI_API_KEY", _text, None, "Set the resource's key.", secret=True),
+    Variable("AZURE_OPENAI_ENDPOINT", _http_url, None, "Set https://RESOURCE.openai.azure.com."),
+    Variable("AZURE_OPENAI_API_VERSION", _text, "2024-10-21", "Set a version of the API."),
     Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),
     Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),
     Variable("RUN_WORKERS", _integer(0, 32), "2", "Set the runs at once; 0 works on none."),
@@ -230,6 +260,7 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
         given = _read_file(root / f".env.{environment}", faults) | given
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
+    faults.extend(_provider_faults(given, values))
     if environment == "production":
         faults.extend(_production_faults(given, values))
     if faults:
@@ -272,6 +303,16 @@ def _value(variable: Variable, given: Mapping[str, str], faults: list[str]) -> A
     except ValueError as error:
         faults.append(f"{variable.name} {error}. {variable.remedy}")
         return None
+
+
+def _provider_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
+    provider = values["llm_provider"]
+    remedies = {variable.name: variable.remedy for variable in VARIABLES}
+    return [
+        f"{name} is not set, and LLM_PROVIDER={provider} needs it. {remedies[name]}"
+        for name in PROVIDER_NEEDS.get(provider, ())
+        if name not in given
+    ]
 
 
 def _production_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:

@@ -11,11 +11,11 @@ scratch=${TMPDIR:-/tmp}
 # whatever its default index is. Behind a mirror: the same versions and hashes, from there.
 dependencies() {
     if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
-        uv sync --locked --no-default-groups --no-editable --no-install-project --compile-bytecode
+        uv sync --locked --no-default-groups --all-extras --no-editable --no-install-project --compile-bytecode
         return
     fi
     uv venv --quiet "$UV_PROJECT_ENVIRONMENT"
-    uv export --quiet --frozen --no-default-groups --no-emit-project --output-file "$scratch/requirements.txt"
+    uv export --quiet --frozen --no-default-groups --all-extras --no-emit-project --output-file "$scratch/requirements.txt"
     uv pip sync --compile-bytecode --require-hashes "$scratch/requirements.txt"
 }
 
@@ -24,7 +24,7 @@ dependencies() {
 project() {
     touch "$scratch/before"
     if [ -z "${UV_DEFAULT_INDEX:-}" ]; then
-        uv sync --locked --no-default-groups --no-editable --no-compile-bytecode
+        uv sync --locked --no-default-groups --all-extras --no-editable --no-compile-bytecode
     else
         uv pip install --no-deps --no-compile-bytecode .
     fi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,19 +29,22 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    database_url: str, redis_url: str | None = None, port: int = 0
+    database_url: str,
+    redis_url: str | None = None,
+    port: int = 0,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve on a loopback port until the block ends."""
+    """Serve on a loopback port until the block ends; `variables` are settings."""
     # Its logs would land in the output of a command that runs beside it.
     with capture_logs():
-        async with _serving(database_url, redis_url, port) as served:
+        environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url or ""}
+        async with _serving(environ | dict(variables or {}), port) as served:
             yield served
 
 
 @asynccontextmanager
-async def _serving(database_url: str, redis_url: str | None, port: int) -> AsyncIterator[Served]:
-    environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url or ""}
-    environ |= {"RUN_WORKERS": "0"}
+async def _serving(environ: dict[str, str], port: int) -> AsyncIterator[Served]:
+    environ = environ | {"RUN_WORKERS": "0"}
     app = create_app(load(environ, Path("no-such-folder")))
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

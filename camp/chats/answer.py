@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from camp import sse
 from camp.chats.providers import ChatProvider
-from camp.chats.service import ChatService
+from camp.chats.service import ChatService, Said
 from camp.errors import LastEventIdInvalid
 from camp.lifecycle import Lifecycle
 
@@ -93,10 +93,9 @@ async def _ending(
 ) -> bytes:
     """Keep the answer and say so; the client can ask again for what could not be kept."""
     usage = provider.usage(answer.prompt, len(spoken))
+    said = Said("".join(spoken), provider.model, usage)
     try:
-        answer_id = await chats.keep_answer(
-            answer.chat_id, answer.question_id, "".join(spoken), usage
-        )
+        answer_id = await chats.keep_answer(answer.chat_id, answer.question_id, said)
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         log.warning("answer not kept", question_id=str(answer.question_id), cause=repr(error))
         detail = "The answer could not be kept. Resume with Last-Event-ID in a moment."

@@ -1,5 +1,6 @@
 """Routes of chats."""
 
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,9 +9,10 @@ from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from camp.auth import Principal
-from camp.chats import answer
+from camp.chats import answer, retelling
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt
 from camp.chats.service import ChatService
+from camp.chats.telling import Question, Teller
 from camp.settings import Settings
 from camp.sse import EventStream
 
@@ -70,16 +72,33 @@ class ChatController(Controller):
         """Say something and stream the answer, or go on with one after its Last-Event-ID.
 
         Events: `token` with an id, then `done`. `draining` asks to resume on another instance;
-        `error` says whether that helps. Comments are heartbeats. The resumed answer is the one
-        the id names; the body's content is then not looked at.
+        `error` says whether the same request helps. Comments are heartbeats. The resumed answer is
+        the one the id names; the body's content is then not looked at.
         """
-        wanted = await _answer(state, request.user.user_id, chat_id, data, last_event_id)
+        user_id = request.user.user_id
+        mark = None if last_event_id is None else retelling.parse_mark(last_event_id)
+        if mark is not None:
+            await state.chats.question(user_id, chat_id, mark.question_id)
+            return EventStream(retelling.stream(mark, state.chats))
+        if last_event_id is None and state.teller is not None:
+            return EventStream(await _told(state, user_id, chat_id, data.content))
+        wanted = await _answer(state, user_id, chat_id, data, last_event_id)
         settings: Settings = state.settings
         return EventStream(
             answer.stream(
                 wanted, state.provider, state.chats, state.lifecycle, settings.chat_heartbeat_s
             )
         )
+
+
+async def _told(
+    state: State, user_id: UUID, chat_id: UUID, content: str
+) -> AsyncGenerator[bytes, None]:
+    chats: ChatService = state.chats
+    teller: Teller = state.teller
+    question_id = await chats.ask(user_id, chat_id, content)
+    turns = await chats.turns(chat_id, question_id)
+    return teller.stream(Question(chat_id, question_id, turns))
 
 
 async def _answer(

@@ -3,7 +3,7 @@
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from camp.db import TimedBase
@@ -38,3 +38,6 @@ class Message(TimedBase):
     # Of answers only, and None for those of releases that did not count.
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
+    model: Mapped[str | None]
+    # Only the beginning was said: the client left, the instance drained, or the model failed.
+    cut: Mapped[bool] = mapped_column(server_default=false(), default=False)

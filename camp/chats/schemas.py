@@ -42,7 +42,7 @@ class ChatPage(msgspec.Struct, frozen=True):
 
 
 class MessageOut(msgspec.Struct, frozen=True):
-    """One turn of a chat; answers say what they took, if it was counted."""
+    """One turn of a chat; answers say what they took, if it was counted, and if they are cut."""
 
     id: UUID
     role: Role
@@ -51,6 +51,7 @@ class MessageOut(msgspec.Struct, frozen=True):
     created_at: datetime
     prompt_tokens: int | None
     completion_tokens: int | None
+    cut: bool
 
 
 class DayUsage(msgspec.Struct, frozen=True):

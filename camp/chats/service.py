@@ -1,17 +1,22 @@
 """What can be done with chats."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Date, bindparam, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.chats.models import Chat, Message
-from camp.chats.providers import Usage
+from camp.chats.providers import Turn, Usage
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, MessageOut
 from camp.db import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
 
 MESSAGES_SHOWN = 200
+# About 25,000 tokens of English: what every current model takes, at a price one can foresee.
+TURNS_CHARS = 100_000
+TURNS_TOLD = 100
 
 
 _LISTED = (Chat.id, Chat.title, Chat.created_at)
@@ -23,6 +28,24 @@ _OWN = (
 )
 _OPEN = insert(Chat).returning(*_LISTED)
 _OLDER = _OWN.where(Chat.id < bindparam("before"))
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An answer to keep: who said it, what it took if that was told, and whether it is cut."""
+
+    content: str
+    model: str
+    usage: Usage | None = None
+    cut: bool = False
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    """An answer that is kept."""
+
+    id: UUID
+    content: str
+    completion_tokens: int | None
+    cut: bool
 
 
 class ChatService:
@@ -79,19 +102,39 @@ class ChatService:
         shown = (await self.detail(user_id, chat_id)).messages
         return "\n\n".join(f"{message.role}: {message.content}" for message in shown)
 
-    async def keep_answer(
-        self, chat_id: UUID, question_id: UUID, content: str, usage: Usage
-    ) -> UUID:
-        """Keep the whole answer; its id. A second instance that finished it too changes nothing."""
+    async def turns(self, chat_id: UUID, question_id: UUID) -> list[Turn]:
+        """What a model is told: the question, and before it as many whole turns as fit."""
+        said = (
+            select(Message.role, Message.content)
+            .where(Message.chat_id == chat_id, Message.id <= question_id, Message.content != "")
+            .order_by(Message.id.desc())
+            .limit(TURNS_TOLD)
+        )
+        async with self._sessions() as session:
+            rows = (await session.execute(said)).all()
+        return bounded([Turn(role, content) for role, content in rows])
+
+    async def answer_to(self, question_id: UUID) -> KeptAnswer | None:
+        """The answer that is kept, whole or cut; None while there is none."""
+        find = select(Message.id, Message.content, Message.completion_tokens, Message.cut)
+        async with self._sessions() as session:
+            found = await session.execute(find.where(Message.in_reply_to == question_id))
+            row = found.one_or_none()
+        return None if row is None else KeptAnswer(*row)
+
+    async def keep_answer(self, chat_id: UUID, question_id: UUID, said: Said) -> UUID:
+        """Keep the answer; its id. A second instance that finished it too changes nothing."""
         find = select(Message.id).where(Message.in_reply_to == question_id)
         make = insert(Message).values(
             id=uuid7(),
             chat_id=chat_id,
             role="assistant",
-            content=content,
+            content=said.content,
             in_reply_to=question_id,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
+            prompt_tokens=said.usage and said.usage.prompt_tokens,
+            completion_tokens=said.usage and said.usage.completion_tokens,
+            model=said.model,
+            cut=said.cut,
         )
         async with self._sessions.begin() as session:
             await session.execute(make.on_conflict_do_nothing(index_elements=["in_reply_to"]))
@@ -118,6 +161,20 @@ class ChatService:
         return [DayUsage(day, count, asked or 0, told or 0) for day, count, asked, told in rows]
 
 
+def bounded(newest_first: Sequence[Turn]) -> list[Turn]:
+    """In order, within TURNS_CHARS (the question itself in any case), from a user's turn on."""
+    told: list[Turn] = []
+    room = TURNS_CHARS
+    for turn in newest_first:
+        room -= len(turn.content)
+        if told and room < 0:
+            break
+        told.append(turn)
+    while told[-1].role == "assistant":
+        told.pop()
+    return told[::-1]
+
+
 def _owned(chat: Chat | None, user_id: UUID) -> Chat:
     if chat is None or chat.user_id != user_id:
         raise ChatNotFound("You have no such chat. GET /api/v1/chats lists yours.")
@@ -133,4 +190,5 @@ def _message_out(message: Message) -> MessageOut:
         message.created_at,
         message.prompt_tokens,
         message.completion_tokens,
+        message.cut,
     )

@@ -72,7 +72,8 @@ def test_every_fault_is_told_at_once() -> None:
         ("DATABASE_URL", "nonsense"),
         ("DATABASE_URL", "postgresql://db/camp?sslmode=sometimes"),
         ("REDIS_URL", "http://redis"),
-        ("LLM_PROVIDER", "anthropic"),
+        ("LLM_PROVIDER", "parrot"),
+        ("OPENAI_BASE_URL", "gateway"),
         ("PORT", "65536"),
         ("PORT", "-1"),
         ("ECHO_TOKEN_DELAY_MS", "1.5"),
@@ -85,6 +86,20 @@ def test_wrong_value_names_variable_and_remedy(name: str, value: str) -> None:
     (fault,) = faults_of(DATABASE | {name: value})
     assert fault.startswith(name)
     assert fault.count(". ") >= 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "needs"),
+    [
+        ("anthropic", ["LLM_MODEL", "ANTHROPIC_API_KEY"]),
+        ("openai", ["LLM_MODEL", "OPENAI_API_KEY"]),
+        ("azure_openai", ["LLM_MODEL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"]),
+    ],
+)
+def test_provider_names_what_it_lacks(provider: str, needs: list[str]) -> None:
+    chosen = DATABASE | {"LLM_PROVIDER": provider}
+    assert [fault.split()[0] for fault in faults_of(chosen)] == needs
+    assert loaded(chosen | dict.fromkeys(needs, "https://x")).llm_provider == provider
 
 
 def test_database_url_fault_does_not_repeat_the_password() -> None:

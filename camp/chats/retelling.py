@@ -1,0 +1,71 @@
+"""Answers of a real model, told again from a place on, by any instance."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from camp import sse
+from camp.chats.service import ChatService, KeptAnswer
+from camp.chats.telling import done, fault, token
+from camp.errors import AnswerCut, AnswerLost, DatabaseUnavailable
+
+log = structlog.get_logger("camp.chats")
+
+# Longer than it takes the instance before us to see that its client is gone, and to keep the rest.
+AWAITED_S = 3.0
+POLL_S = 0.1
+_MARK = re.compile(r"([0-9a-fA-F-]{36}):@([0-9]{1,9})")
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """A place in a model's answer: the question, and the bytes of the answer already heard."""
+
+    question_id: UUID
+    heard: int
+
+
+def parse_mark(last_event_id: str) -> Mark | None:
+    """The place that a Last-Event-ID header names; None when it is no model's answer."""
+    found = _MARK.fullmatch(last_event_id)
+    if found is None:
+        return None
+    try:
+        return Mark(UUID(found[1]), int(found[2]))
+    except ValueError:
+        return None
+
+
+async def stream(mark: Mark, chats: ChatService) -> AsyncGenerator[bytes, None]:
+    """Events: what is kept after the place as one `token`, then `done`, or `error` if it is cut."""
+    deadline = time.monotonic() + AWAITED_S
+    try:
+        while (kept := await chats.answer_to(mark.question_id)) is None:
+            if time.monotonic() >= deadline:
+                lost = AnswerLost("What was said is not kept. Ask the question again.")
+                yield fault(lost, retryable=False)
+                return
+            yield sse.HEARTBEAT
+            await asyncio.sleep(POLL_S)
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        log.warning("answer not read", question_id=str(mark.question_id), cause=repr(error))
+        away = DatabaseUnavailable("The answer cannot be read. Send Last-Event-ID in a moment.")
+        yield fault(away, retryable=True)
+        return
+    for event in _rest(mark, kept):
+        yield event
+
+
+def _rest(mark: Mark, kept: KeptAnswer) -> list[bytes]:
+    content = kept.content.encode()
+    rest = content[mark.heard :].decode("utf-8", "replace")
+    events = [token(mark.question_id, rest, len(content))] if rest else []
+    if kept.cut:
+        cut = AnswerCut("The answer ends here; what was said is kept. Ask for the rest.")
+        return [*events, fault(cut, retryable=False)]
+    return [*events, done(mark.question_id, kept.id, kept.completion_tokens)]
