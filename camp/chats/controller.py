@@ -79,7 +79,7 @@ class ChatController(Controller):
         mark = None if last_event_id is None else retelling.parse_mark(last_event_id)
         if mark is not None:
             await state.chats.question(user_id, chat_id, mark.question_id)
-            return EventStream(retelling.stream(mark, state.chats))
+            return EventStream(retelling.stream(mark, state.chats, state.lifecycle))
         if last_event_id is None and state.teller is not None:
             return EventStream(await _told(state, user_id, chat_id, data.content))
         wanted = await _answer(state, user_id, chat_id, data, last_event_id)

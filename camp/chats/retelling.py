@@ -14,12 +14,14 @@ from camp import sse
 from camp.chats.service import ChatService, KeptAnswer
 from camp.chats.telling import done, fault, token
 from camp.errors import AnswerCut, AnswerLost, DatabaseUnavailable
+from camp.lifecycle import Lifecycle
 
 log = structlog.get_logger("camp.chats")
 
-# Longer than it takes the instance before us to see that its client is gone, and to keep the rest.
-AWAITED_S = 3.0
-POLL_S = 0.1
+# The instance before us may not see for a while that its client is gone, and say on: most answers
+# end within this time.
+AWAITED_S = 30.0
+POLL_S = 0.25
 _MARK = re.compile(r"([0-9a-fA-F-]{36}):@([0-9]{1,9})")
 
 
@@ -41,14 +43,22 @@ def parse_mark(last_event_id: str) -> Mark | None:
         return None
 
 
-async def stream(mark: Mark, chats: ChatService) -> AsyncGenerator[bytes, None]:
-    """Events: what is kept after the place as one `token`, then `done`, or `error` if it is cut."""
+async def stream(
+    mark: Mark, chats: ChatService, lifecycle: Lifecycle
+) -> AsyncGenerator[bytes, None]:
+    """Events: what is kept after the place as one `token`, then `done`, or `error` if it is cut.
+
+    An answer that another stream still says is waited for; `draining` asks to do so elsewhere.
+    """
     deadline = time.monotonic() + AWAITED_S
     try:
         while (kept := await chats.answer_to(mark.question_id)) is None:
             if time.monotonic() >= deadline:
                 lost = AnswerLost("What was said is not kept. Ask the question again.")
                 yield fault(lost, retryable=False)
+                return
+            if lifecycle.expired.is_set():
+                yield sse.event("draining", {"resume": "send Last-Event-ID again"})
                 return
             yield sse.HEARTBEAT
             await asyncio.sleep(POLL_S)

@@ -189,3 +189,17 @@ async def test_streams_of_a_model_hold_no_connection(migrated_database_url: str)
             assert await eventually(lambda: len(fake.requests) == 3)
             assert "camp_db_pool_in_use 0.0" in (await client.get("/metrics")).text
             assert {(await task)[-1][1]["code"] for task in telling} == {"model_timeout"}
+
+
+async def test_answer_that_is_still_being_said_is_waited_for(migrated_database_url: str) -> None:
+    async with fake_models() as fake:
+        fake.silent_after = 1
+        made = model(migrated_database_url, fake, LLM_TOKEN_TIMEOUT_S="1")
+        async with client_of(made) as one, client_of(made) as other:
+            chat_id = await chat(one)
+            telling = asyncio.create_task(say(one, chat_id))
+            assert await eventually(lambda: len(fake.requests) == 1)
+            question = (await messages(one, chat_id))[-1]["id"]
+            again = await say(other, chat_id, last=f"{question}:@0")
+            assert (words(again), again[-1][1]["code"]) == ("Good", "answer_cut")
+            assert words(await telling) == "Good"
