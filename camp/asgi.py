@@ -190,6 +190,7 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
     finally:
         if app.state.teller is not None:
             await app.state.teller.close()
+        await app.state.authenticator.close()
         await app.state.readiness.close()
         if app.state.limiter is not None:
             await app.state.limiter.close()

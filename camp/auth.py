@@ -4,7 +4,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,9 @@ from litestar.handlers import BaseRouteHandler
 
 from camp.errors import Unauthorized
 from camp.settings import Settings
+
+if TYPE_CHECKING:
+    from camp.entra import EntraTokens
 
 # A user row does not change its id: one look-up in a while is enough, and spares the pool.
 CACHE_S = 30.0
@@ -52,14 +55,17 @@ class Authenticator:
     """Verifies bearer tokens by the mode in the settings."""
 
     def __init__(self, settings: Settings, ensure_user: EnsureUser) -> None:
-        self._mode = settings.auth_mode
+        self._tokens = _production_tokens(settings)
         self._mock_token = settings.dev_mock_token.encode()
         self._ensure_user = ensure_user
         self._known: dict[str, tuple[Principal, float]] = {}
 
     async def principal(self, authorization: str | None) -> Principal:
-        """The principal of an Authorization header; raises Unauthorized."""
-        identity = self._identity(bearer_token(authorization))
+        """The principal of an Authorization header; raises Unauthorized.
+
+        Raises SignInUnavailable while the keys that sign tokens cannot be had.
+        """
+        identity = await self._identity(bearer_token(authorization))
         known, until = self._known.get(identity.subject, (None, 0.0))
         if known is not None and time.monotonic() < until:
             return known
@@ -67,12 +73,26 @@ class Authenticator:
         self._known[identity.subject] = (principal, time.monotonic() + CACHE_S)
         return principal
 
-    def _identity(self, token: str) -> Identity:
-        if self._mode == "production":
-            raise Unauthorized("This release cannot verify production tokens yet.")
+    async def close(self) -> None:
+        """End what verifying began."""
+        if self._tokens is not None:
+            await self._tokens.close()
+
+    async def _identity(self, token: str) -> Identity:
+        if self._tokens is not None:
+            return await self._tokens.identity(token)
         if not hmac.compare_digest(token.encode(), self._mock_token):
             raise Unauthorized("The bearer token is not valid.")
         return DEV_IDENTITY
+
+
+def _production_tokens(settings: Settings) -> "EntraTokens | None":
+    """What verifies tokens in production; cryptography is imported only there."""
+    if settings.auth_mode != "production":
+        return None
+    from camp.entra import EntraTokens
+
+    return EntraTokens(settings)
 
 
 def bearer_token(authorization: str | None) -> str:

@@ -43,6 +43,30 @@ def asyncpg_arguments(url: str) -> dict[str, Any]:
     return arguments
 
 
+def where(url: str) -> list[str]:
+    """The hosts that a usable URL names; a Unix socket's folder counts as one, none is []."""
+    parsed = _parsed(url)
+    named = f"{parsed.host or ''},{parsed.query.get('host', '')}"
+    return [_without_port(host) for host in named.split(",") if host]
+
+
+def tls_is_certain(url: str) -> bool:
+    """Whether a usable URL allows no connection in plain text; `prefer` falls back to it."""
+    query = _parsed(url).query
+    # `sslmode` wins: it becomes an argument, and `ssl` stays a part of the URL.
+    mode = query.get("sslmode", query.get("ssl"))
+    if mode is None:
+        return query.get("sslrootcert") == "system"
+    return mode in {"require", "verify-ca", "verify-full"}
+
+
+def _without_port(host: str) -> str:
+    """`db:5432` and `[::1]:5432` without the port; a bare IPv6 address has more colons."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)

@@ -63,6 +63,19 @@ class Unauthorized(CampError):
     status = 401
 
 
+class TokenInvalid(Unauthorized):
+    """A bearer token that does not prove what it says."""
+
+    code = "token_invalid"
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+class TokenExpired(TokenInvalid):
+    """A bearer token that was good once."""
+
+    code = "token_expired"
+
+
 class Forbidden(CampError):
     """The caller is known, or not asked for, and may not do this."""
 
@@ -242,6 +255,12 @@ class StorageUnavailable(Unavailable):
     """The storage of files did not answer, or refused."""
 
     code = "storage_unavailable"
+
+
+class SignInUnavailable(Unavailable):
+    """Tokens cannot be verified: their issuer's keys cannot be fetched."""
+
+    code = "sign_in_unavailable"
 
 
 class DatabaseUnavailable(Unavailable):

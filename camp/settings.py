@@ -6,18 +6,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 
-from camp import storage_url
+from camp import env_file, storage_url
 from camp.db_url import connect_options
 from camp.errors import SettingsError
+from camp.production import (
+    DEFAULT_SECRET_KEY,
+    KEY_REMEDY,
+    production_faults,
+    sign_in_faults,
+)
 
 ENVIRONMENTS = ("development", "local", "staging", "production")
-# Public on purpose: production refuses the key and does not know the token.
-DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
+# Public on purpose: production does not know it.
 DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
-SECRET_KEY_MIN_CHARS = 32
 PROVIDER_NEEDS = {
     "echo": (),
     "anthropic": ("LLM_MODEL", "ANTHROPIC_API_KEY"),
@@ -33,7 +38,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environment: str
     debug: bool
     auth_mode: str
+    entra_tenant_id: str | None
+    entra_audience: str | None
+    entra_issuer: str | None
+    entra_jwks_url: str | None
     database_url: str
+    database_allow_plaintext: bool
     redis_url: str | None
     secret_key: str
     dev_mock_token: str
@@ -151,6 +161,23 @@ def _database_url(raw: str) -> str:
     return raw
 
 
+def _tenant(raw: str) -> str:
+    # `common` and `organizations` would let every directory of the world in.
+    try:
+        return str(UUID(raw))
+    except ValueError:
+        raise ValueError(f"is {raw!r}, which is not the id of one directory") from None
+
+
+def _trusted_url(raw: str) -> str:
+    """A URL whose answers decide who comes in: nobody on the way may change them."""
+    parts = urlsplit(raw)
+    here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    if not parts.hostname or not (here or parts.scheme == "https"):
+        raise ValueError("is not an https:// URL")
+    return raw
+
+
 def _redis_url(raw: str) -> str:
     if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("does not start with redis://, rediss:// or unix://")
@@ -173,6 +200,10 @@ VARIABLES = (
         "development",
         "Set AUTH_MODE=development for the mock token or AUTH_MODE=production.",
     ),
+    Variable("ENTRA_TENANT_ID", _tenant, None, "Set the id of your directory in Entra ID."),
+    Variable("ENTRA_AUDIENCE", _text, None, "Set the application id of the API in Entra ID."),
+    Variable("ENTRA_ISSUER", _trusted_url, None, "Set the `iss` of your cloud's tokens."),
+    Variable("ENTRA_JWKS_URL", _trusted_url, None, "Set the URL of your cloud's keys."),
     Variable(
         "DATABASE_URL",
         _database_url,
@@ -181,12 +212,13 @@ VARIABLES = (
         required=True,
         secret=True,
     ),
+    Variable("DATABASE_ALLOW_PLAINTEXT", _flag, "false", "Set true or false."),
     Variable("REDIS_URL", _redis_url, None, "Set redis://HOST:6379/0 or unset it.", secret=True),
     Variable(
         "SECRET_KEY",
         _text,
         DEFAULT_SECRET_KEY,
-        'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".',
+        KEY_REMEDY,
         secret=True,
     ),
     Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set any word.", secret=True),
@@ -257,12 +289,13 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     given = {name: value for name, value in environ.items() if value}
     environment = given.get("ENVIRONMENT", "development")
     if environment in ENVIRONMENTS:
-        given = _read_file(root / f".env.{environment}", faults) | given
+        given = env_file.read(root / f".env.{environment}", faults) | given
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
     faults.extend(_provider_faults(given, values))
+    faults.extend(sign_in_faults(given, values))
     if environment == "production":
-        faults.extend(_production_faults(given, values))
+        faults.extend(production_faults(values))
     if faults:
         raise SettingsError(faults)
     return Settings(**values)
@@ -313,52 +346,3 @@ def _provider_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> lis
         for name in PROVIDER_NEEDS.get(provider, ())
         if name not in given
     ]
-
-
-def _production_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    """What production refuses. It looks at final values: an unset AUTH_MODE is not production."""
-    faults = []
-    if values["auth_mode"] != "production":
-        faults.append(
-            "AUTH_MODE is not production: the public mock token would open production. "
-            "Set AUTH_MODE=production."
-        )
-    if values["debug"]:
-        faults.append("DEBUG is on in production. Unset DEBUG or set DEBUG=false.")
-    key = given.get("SECRET_KEY", "")
-    if len(key) < SECRET_KEY_MIN_CHARS or key == DEFAULT_SECRET_KEY:
-        faults.append(
-            f"SECRET_KEY is unset, the default, or shorter than {SECRET_KEY_MIN_CHARS} characters. "
-            + next(v.remedy for v in VARIABLES if v.name == "SECRET_KEY")
-        )
-    if "*" in (values["allowed_origins"] or ()):
-        faults.append("ALLOWED_ORIGINS contains '*' in production. List the origins by name.")
-    return faults
-
-
-def _read_file(path: Path, faults: list[str]) -> dict[str, str]:
-    """KEY=VALUE lines of an env file; `export`, comments and one pair of quotes are understood."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"{path.name} cannot be read ({error}). Make it a readable UTF-8 file.")
-        return {}
-    values = {}
-    for number, line in enumerate(lines, start=1):
-        text = line.strip().removeprefix("export ").strip()
-        if not text or text.startswith("#"):
-            continue
-        name, equals, value = text.partition("=")
-        if not equals:
-            faults.append(f"{path.name} line {number} is not NAME=VALUE. Correct or remove it.")
-            continue
-        values[name.strip()] = _unquoted(value.strip())
-    return {name: value for name, value in values.items() if value}
-
-
-def _unquoted(value: str) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value

@@ -28,6 +28,14 @@ from tests.waiting import wait_until
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 20.0
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
+# The least that production starts with.
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "AUTH_MODE": "production",
+    "SECRET_KEY": "kq3Vn8sXw2Tz6Rb9Yf4Hd7Lm1Pc5Jg0u",
+    "ENTRA_TENANT_ID": "11111111-2222-3333-4444-555555555555",
+    "ENTRA_AUDIENCE": "api://camp",
+}
 USER = {"authorization": "Bearer test-token"}
 
 

@@ -9,7 +9,7 @@ import httpx
 from litestar import get
 from litestar.response import Stream
 
-from tests.service import client_of, settings
+from tests.service import PRODUCTION, client_of, settings
 
 LONG = ["a line that repeats itself"] * 200
 
@@ -67,7 +67,7 @@ async def test_every_response_tells_browsers_what_it_is_not() -> None:
 
 
 async def test_production_insists_on_tls() -> None:
-    made = settings(ENVIRONMENT="production", AUTH_MODE="production", SECRET_KEY="k" * 32)
+    made = settings(**PRODUCTION)
     async with client_of(made) as client:
         assert "max-age" in (await client.get("/health/live")).headers["strict-transport-security"]
 

@@ -5,7 +5,7 @@ import pytest
 from litestar import get
 
 from camp.ops.schema import SchemaHistory
-from tests.service import client_of, settings
+from tests.service import PRODUCTION, client_of, settings
 
 HISTORY = SchemaHistory("0002", frozenset({"0001", "0002"}))
 SHAPE = {"type", "title", "status", "detail", "instance", "code", "request_id"}
@@ -95,6 +95,6 @@ async def test_harmless_request_id_is_kept_and_any_other_replaced() -> None:
 
 
 async def test_production_takes_no_mock_token() -> None:
-    production = settings(ENVIRONMENT="production", AUTH_MODE="production", SECRET_KEY="k" * 32)
+    production = settings(**PRODUCTION)
     async with client_of(production, history=HISTORY) as client:
         assert (await client.get(f"{API}/users/me")).status_code == 401

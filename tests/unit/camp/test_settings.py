@@ -6,12 +6,11 @@ import pytest
 
 from camp.errors import SettingsError
 from camp.settings import Settings, load, redacted
+from tests import service
 
 DATABASE = {"DATABASE_URL": "postgresql://camp:pw@db/camp"}
-PRODUCTION = DATABASE | {
-    "ENVIRONMENT": "production",
-    "AUTH_MODE": "production",
-    "SECRET_KEY": "k" * 32,
+PRODUCTION = service.PRODUCTION | {
+    "DATABASE_URL": "postgresql://camp:pw@db/camp?sslmode=verify-full"
 }
 
 
@@ -74,6 +73,9 @@ def test_every_fault_is_told_at_once() -> None:
         ("REDIS_URL", "http://redis"),
         ("LLM_PROVIDER", "parrot"),
         ("OPENAI_BASE_URL", "gateway"),
+        ("ENTRA_TENANT_ID", "common"),
+        ("ENTRA_JWKS_URL", "http://login.example/keys"),
+        ("ENTRA_ISSUER", "nonsense"),
         ("PORT", "65536"),
         ("PORT", "-1"),
         ("ECHO_TOKEN_DELAY_MS", "1.5"),
@@ -124,21 +126,48 @@ def test_production_starts_when_nothing_is_weak() -> None:
     assert loaded(PRODUCTION).auth_mode == "production"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("AUTH_MODE", ""),
-        ("AUTH_MODE", "development"),
-        ("DEBUG", "true"),
-        ("SECRET_KEY", ""),
-        ("SECRET_KEY", "short"),
-        ("SECRET_KEY", "insecure-development-secret-key"),
-        ("ALLOWED_ORIGINS", "https://a.example,*"),
-    ],
-)
+UNSAFE = [
+    ("AUTH_MODE", ""),
+    ("AUTH_MODE", "development"),
+    ("DEBUG", "true"),
+    ("SECRET_KEY", ""),
+    ("SECRET_KEY", "short"),
+    ("SECRET_KEY", "insecure-development-secret-key"),
+    ("SECRET_KEY", "changeme" * 8),
+    ("ALLOWED_ORIGINS", "https://a.example,*"),
+    ("ENTRA_TENANT_ID", ""),
+    ("ENTRA_AUDIENCE", ""),
+    ("DATABASE_URL", "postgresql://camp:pw@db/camp"),
+    ("DATABASE_URL", "postgresql://camp:pw@db/camp?sslmode=prefer"),
+    ("DATABASE_URL", "postgresql://camp:pw@db/camp?ssl=allow"),
+    ("DATABASE_URL", "postgresql://camp:pw@10.0.0.5/camp?sslmode=disable"),
+    ("DATABASE_URL", "postgresql://camp:pw@/camp?host=127.0.0.1:5432,db:5432"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), UNSAFE)
 def test_production_refuses_what_would_open_it(name: str, value: str) -> None:
     (fault,) = faults_of(PRODUCTION | {name: value})
     assert fault.startswith(name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"DATABASE_URL": "postgresql://camp:pw@localhost/camp"},
+        {"DATABASE_URL": "postgresql://camp:pw@[::1]:5432/camp"},
+        {"DATABASE_URL": "postgresql://camp:pw@/camp?host=/run/postgresql"},
+        {"DATABASE_URL": "postgresql://camp:pw@db/camp?ssl=require"},
+        {"DATABASE_URL": "postgresql://camp:pw@db/camp", "DATABASE_ALLOW_PLAINTEXT": "true"},
+    ],
+)
+def test_production_starts_when_nobody_can_listen_to_the_database(change: dict[str, str]) -> None:
+    assert loaded(PRODUCTION | change).environment == "production"
+
+
+def test_staging_that_signs_in_as_production_needs_its_directory() -> None:
+    faults = faults_of(DATABASE | {"ENVIRONMENT": "staging", "AUTH_MODE": "production"})
+    assert [fault.split()[0] for fault in faults] == ["ENTRA_TENANT_ID", "ENTRA_AUDIENCE"]
 
 
 def test_shown_settings_hide_secrets() -> None:
