@@ -92,13 +92,33 @@ def settings_group() -> None:
 
 
 @settings_group.command("check")
-def check() -> None:
-    """Say what is wrong with the settings, if anything.
+@click.option("--json", "as_json", is_flag=True, help="Print the faults as JSON.")
+def check(as_json: bool) -> None:
+    """Say what is wrong with the settings, if anything; exit code 1 then.
 
     Example: ENVIRONMENT=production camp settings check
     """
+    if as_json:
+        _check_as_json()
+        return
     settings = _settings(dict(os.environ))
     click.echo(f"The settings for {settings.environment} are complete.")
+
+
+def _check_as_json() -> None:
+    import msgspec
+
+    from camp.errors import SettingsError
+    from camp.settings import load
+
+    faults: list[str] = []
+    try:
+        load(os.environ, Path.cwd())
+    except SettingsError as error:
+        faults = error.faults
+    click.echo(msgspec.json.encode({"complete": not faults, "faults": faults}))
+    if faults:
+        sys.exit(1)
 
 
 @settings_group.command("show")

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from camp.server import QUIET_S
-from tests.service import NO_DATABASE, USER, Instance, running
+from tests.service import NO_DATABASE, PRODUCTION, USER, Instance, running
 from tests.waiting import wait_until
 
 HEARTBEATS = {"CHAT_HEARTBEAT_S": "0.1"}
@@ -170,6 +170,27 @@ def test_wrong_settings_are_sentences_and_no_traceback(tmp_path: Path) -> None:
     assert "DATABASE_URL" in said.stderr
     assert "LOG_LEVEL" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "unsafe"),
+    [
+        ("DEBUG", {"DEBUG": "true"}),
+        ("AUTH_MODE", {"AUTH_MODE": "development"}),
+        ("SECRET_KEY", {"SECRET_KEY": "changeme"}),
+        ("ALLOWED_ORIGINS", {"ALLOWED_ORIGINS": "*"}),
+        ("ENTRA_TENANT_ID", {"ENTRA_TENANT_ID": ""}),
+        ("ANTHROPIC_API_KEY", {"LLM_PROVIDER": "anthropic", "LLM_MODEL": "a-model"}),
+        ("DATABASE_URL", {"DATABASE_URL": "postgresql://camp:pw@db/camp"}),
+    ],
+)
+def test_production_does_not_start_with_one_unsafe_setting(
+    tmp_path: Path, name: str, unsafe: dict[str, str]
+) -> None:
+    said = serve(tmp_path, **(PRODUCTION | unsafe))
+    assert said.returncode == 1
+    (fault,) = said.stderr.splitlines()
+    assert fault.startswith(f"Error: {name} ")
 
 
 def test_log_is_one_json_object_a_request(tmp_path: Path) -> None:

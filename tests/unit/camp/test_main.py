@@ -27,6 +27,16 @@ def test_every_wrong_setting_is_a_line_on_stderr() -> None:
     assert [line.split()[1] for line in result.stderr.splitlines()] == ["DATABASE_URL", "PORT"]
 
 
+def test_faults_are_told_as_json_too() -> None:
+    assert json.loads(ran("settings", "check", "--json").output) == {
+        "complete": True,
+        "faults": [],
+    }
+    result = ran("settings", "check", "--json", PORT="x")
+    assert result.exit_code == 1
+    assert "PORT" in json.loads(result.output)["faults"][0]
+
+
 def test_shown_settings_are_json_without_secrets() -> None:
     result = ran("settings", "show", PORT="81")
     assert json.loads(result.output)["PORT"] == 81
