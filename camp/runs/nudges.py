@@ -65,6 +65,10 @@ class Nudges:
                         message = await channel.get_message(
                             ignore_subscribe_messages=True, timeout=LISTEN_S
                         )
+                        task = asyncio.current_task()
+                        if task is not None and task.cancelling():
+                            # The driver may keep a cancellation to itself.
+                            raise asyncio.CancelledError
                         if message is not None:
                             self.wake()
             except (RedisError, OSError, TimeoutError) as error:

@@ -100,6 +100,7 @@ class RedisBus:
                 if self._subscribed.is_set() or not told:
                     log.warning("bus_disconnected", error=str(error) or type(error).__name__)
                 told = True
+            _end_if_cancelled()
             if self._subscribed.is_set():
                 pause_s = FIRST_PAUSE_S
             self._missed = True
@@ -111,6 +112,7 @@ class RedisBus:
         asked = False
         while True:
             message = await pubsub.get_message(timeout=IDLE_S)
+            _end_if_cancelled()
             if message is None and asked:
                 return
             asked = message is None
@@ -123,6 +125,13 @@ class RedisBus:
                     self._nudged.set()
             elif message["type"] == "message":
                 self._nudged.set()
+
+
+def _end_if_cancelled() -> None:
+    """The driver may keep a cancellation to itself, and then nobody would ever end this task."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _within(timeout_s: float, event: asyncio.Event) -> bool:
