@@ -216,6 +216,12 @@ class Conflict(CampError):
     status = 409
 
 
+class RunActive(Conflict):
+    """The run has not ended yet."""
+
+    code = "run_active"
+
+
 class AlreadyMember(Conflict):
     """The user is in the project already."""
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
@@ -59,6 +59,12 @@ class ChatController(Controller):
         """A chat with its latest messages."""
         chats: ChatService = state.chats
         return await chats.detail(request.user.user_id, chat_id)
+
+    @delete("/{chat_id:uuid}")
+    async def delete(self, request: ChatRequest, state: State, chat_id: FromPath[UUID]) -> None:
+        """Delete a chat with all that was said in it."""
+        chats: ChatService = state.chats
+        await chats.delete(request.user.user_id, chat_id)
 
     @post("/{chat_id:uuid}/stream", status_code=200)
     async def stream(

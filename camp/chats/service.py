@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Date, bindparam, cast, func, select
+from sqlalchemy import Date, bindparam, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.chats.models import Chat, Message
@@ -13,6 +13,7 @@ from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, MessageO
 from camp.db import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
 
+NO_SUCH_CHAT = "You have no such chat. GET /api/v1/chats lists yours."
 MESSAGES_SHOWN = 200
 # About 25,000 tokens of English: what every current model takes, at a price one can foresee.
 TURNS_CHARS = 100_000
@@ -27,6 +28,11 @@ _OWN = (
     .limit(bindparam("limit"))
 )
 _OPEN = insert(Chat).returning(*_LISTED)
+_DELETE = (
+    delete(Chat)
+    .where(Chat.id == bindparam("chat_id"), Chat.user_id == bindparam("user_id"))
+    .returning(Chat.id)
+)
 _OLDER = _OWN.where(Chat.id < bindparam("before"))
 
 
@@ -79,6 +85,12 @@ class ChatService:
             messages = (await session.scalars(latest.limit(MESSAGES_SHOWN))).all()
         shown = [_message_out(message) for message in reversed(messages)]
         return ChatDetail(chat.id, chat.title, chat.created_at, shown)
+
+    async def delete(self, user_id: UUID, chat_id: UUID) -> None:
+        """Delete a chat with all that was said in it. Raises ChatNotFound."""
+        gone = {"user_id": user_id, "chat_id": chat_id}
+        if not await self._statements.run(_DELETE, gone):
+            raise ChatNotFound(NO_SUCH_CHAT)
 
     async def ask(self, user_id: UUID, chat_id: UUID, content: str) -> UUID:
         """Keep what the user said, before anything is answered; its id. Raises ChatNotFound."""
@@ -177,7 +189,7 @@ def bounded(newest_first: Sequence[Turn]) -> list[Turn]:
 
 def _owned(chat: Chat | None, user_id: UUID) -> Chat:
     if chat is None or chat.user_id != user_id:
-        raise ChatNotFound("You have no such chat. GET /api/v1/chats lists yours.")
+        raise ChatNotFound(NO_SUCH_CHAT)
     return chat
 
 

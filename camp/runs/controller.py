@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import State as AppState
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
@@ -77,6 +77,12 @@ class RunController(Controller):
         """End a run; one that has ended already stays as it is."""
         runs: service.RunService = state.runs
         return await runs.cancel(request.user.user_id, run_id)
+
+    @delete("/{run_id:uuid}")
+    async def delete(self, request: RunRequest, state: AppState, run_id: FromPath[UUID]) -> None:
+        """Forget a run that has ended; 409 while it has not."""
+        runs: service.RunService = state.runs
+        await runs.delete(request.user.user_id, run_id)
 
     @get("/{run_id:uuid}/events")
     async def events(

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from camp.db import Sessions, uuid7
-from camp.errors import IdempotencyKeyReused, RunNotFound
+from camp.errors import IdempotencyKeyReused, RunActive, RunNotFound
 from camp.paging import PageQuery, page
 from camp.runs.kinds import Kinds, read_input
 from camp.runs.models import ACTIVE, Run
@@ -94,6 +94,14 @@ class RunService:
             run = _owned(await session.get(Run, run_id), user_id)
         await self._nudge()
         return out(run)
+
+    async def delete(self, user_id: UUID, run_id: UUID) -> None:
+        """Forget a run that has ended. Raises RunNotFound, RunActive."""
+        async with self._sessions.begin() as session:
+            run = _owned(await session.get(Run, run_id, with_for_update=True), user_id)
+            if run.state in ACTIVE:
+                raise RunActive("The run has not ended. Cancel it first.")
+            await session.delete(run)
 
 
 def _owned(run: Run | None, user_id: UUID) -> Run:

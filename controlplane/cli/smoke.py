@@ -16,6 +16,8 @@ import rich_click as click
 from controlplane.cli.common import ExitCode, json_option, print_json, run, table
 
 LIMIT_S = 3.0
+RUN_LIMIT_S = 2.0
+RUN_POLL_S = 0.05
 API = "/api/v1"
 NAME = "camp smoke"
 WORDS = "one two three"
@@ -199,17 +201,34 @@ async def _files(api: Api) -> str:
 
 
 async def _chats(api: Api) -> str:
-    made = (await api.ask(201, "POST", f"{API}/chats", json={"title": NAME})).json()
-    path = f"{API}/chats/{made['id']}"
-    prompt = {"content": WORDS, "token_delay_ms": 0}
-    stream = (await api.ask(200, "POST", f"{path}/stream", json=prompt)).text
-    names = [line[7:] for line in stream.splitlines() if line.startswith("event: ")]
-    _holds(names[-1:] == ["done"], f"the answer ended with {names[-1:]}")
-    data = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
-    said = "".join(item.get("text", "") for item in data)
-    kept = (await api.ask(200, "GET", path)).json()["messages"]
-    _holds(kept[-1]["content"] == said, "the answer was not kept as it was streamed")
+    async with api.made(f"{API}/chats", json={"title": NAME}) as made:
+        path = f"{API}/chats/{made['id']}"
+        prompt = {"content": WORDS, "token_delay_ms": 0}
+        stream = (await api.ask(200, "POST", f"{path}/stream", json=prompt)).text
+        names = [line[7:] for line in stream.splitlines() if line.startswith("event: ")]
+        _holds(names[-1:] == ["done"], f"the answer ended with {names[-1:]}")
+        data = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
+        said = "".join(item.get("text", "") for item in data)
+        kept = (await api.ask(200, "GET", path)).json()["messages"]
+        _holds(kept[-1]["content"] == said, "the answer was not kept as it was streamed")
     return f"{names.count('token')} tokens streamed and kept"
+
+
+async def _runs(api: Api) -> str:
+    work = {"kind": "echo", "input": {"text": WORDS, "steps": 1, "delay_ms": 0}}
+    run = (await api.ask(202, "POST", f"{API}/runs", json=work)).json()
+    path = f"{API}/runs/{run['id']}"
+    try:
+        async with asyncio.timeout(RUN_LIMIT_S):
+            while run["state"] in {"waiting", "running"}:
+                await asyncio.sleep(RUN_POLL_S)
+                run = (await api.ask(200, "GET", path)).json()
+    except TimeoutError:
+        # As when RUN_WORKERS=0 everywhere: nothing of it shall stay behind.
+        await api.ask(200, "POST", f"{path}/cancel")
+    await api.ask(204, "DELETE", path)
+    _holds(run["state"] == "succeeded", f"the run is {run['state']} after {RUN_LIMIT_S:g} s")
+    return "one done and forgotten"
 
 
 CHECKS: dict[str, Check] = {
@@ -221,6 +240,7 @@ CHECKS: dict[str, Check] = {
     "projects": _projects,
     "files": _files,
     "chats": _chats,
+    "runs": _runs,
 }
 
 

@@ -210,3 +210,13 @@ def _begun(url: str, **more: int) -> str:
     run_id = str(httpx.post(url + RUNS, json=echo(**more), headers=USER).json()["id"])
     assert wait_until(lambda: _get(f"{url}{RUNS}/{run_id}")["steps_done"] >= 2)
     return run_id
+
+
+async def test_run_is_forgotten_once_it_has_ended(migrated_database_url: str) -> None:
+    async with client_of(settings(migrated_database_url)) as client:
+        path = f"{RUNS}/{(await start(client, echo())).json()['id']}"
+        active = await client.delete(path)
+        assert (active.status_code, active.json()["code"]) == (409, "run_active")
+        await client.post(f"{path}/cancel")
+        assert (await client.delete(path)).status_code == 204
+        assert (await client.get(path)).json()["code"] == "run_not_found"

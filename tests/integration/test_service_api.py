@@ -230,3 +230,12 @@ async def test_answer_that_cannot_be_kept_says_so_and_can_be_had_again(
         last = [event_id for _, _, event_id in events(text) if event_id][-1]
         again = (await say(client, chat_id, "x", last=last)).text
         assert [name for name, _, _ in events(again)] == ["done"]
+
+
+async def test_chat_is_deleted_with_what_was_said(migrated_database_url: str) -> None:
+    async with client_of(settings(migrated_database_url)) as client:
+        path = f"{API}/chats/{await chat(client)}"
+        await client.post(f"{path}/stream", json={"content": "hello", "token_delay_ms": 0})
+        assert (await client.delete(path)).status_code == 204
+        for again in (await client.delete(path), await client.get(path)):
+            assert (again.status_code, again.json()["code"]) == (404, "chat_not_found")
