@@ -64,6 +64,7 @@ class UserOut(BaseModel):
     id: UUID
     email: str
     display_name: str
+    role: str
     created_at: datetime
     updated_at: datetime
 
