@@ -81,7 +81,8 @@ def asked(url: str, folder: Path, cases: int, seed: int) -> int:
     # One thread: two that parse Python at once can fail in CPython 3.11 (python/cpython#106905).
     command += ["--workers", "1"]
     command += ["--report", "json", "--report-json-path", str(folder / "report.json")]
-    return subprocess.run(command, check=False).returncode
+    # It keeps a cache where it runs.
+    return subprocess.run(command, cwd=folder, check=False).returncode
 
 
 def stopped(service: subprocess.Popen[bytes]) -> None:
