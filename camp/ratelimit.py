@@ -6,6 +6,7 @@ budgets.
 """
 
 import asyncio
+import itertools
 import math
 import time
 from collections import Counter
@@ -23,13 +24,22 @@ from camp.peers import Peers
 from camp.settings import Settings
 
 if TYPE_CHECKING:
-    from limits.aio.storage import Storage
+    from redis.asyncio import Redis
 
 log = structlog.get_logger("camp.ratelimit")
 
 REDIS_TIMEOUT_S = 0.25
 # A dead Redis is asked again by one request this often; the others do not wait for it.
 RETRY_S = 2.0
+# A count outlives its window by what two clocks may differ: it is named by the window it is of.
+_ADD = """
+local totals = {}
+for i, key in ipairs(KEYS) do
+  totals[i] = redis.call('INCRBY', key, ARGV[i + 1])
+  redis.call('EXPIRE', key, ARGV[1])
+end
+return totals
+"""
 WINDOWS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
@@ -66,7 +76,7 @@ class RateLimiter:
         self._window_s = WINDOWS_S[unit]
         self._failure = settings.rate_limit_failure
         self._clock = clock
-        self._pool, self._shared = _shared_storage(settings.redis_url)
+        self._shared = _shared_counts(settings.redis_url, self._window_s)
         self._local: Counter[str] = Counter()
         self._local_window = 0
         self._retry_at = 0.0
@@ -89,8 +99,8 @@ class RateLimiter:
 
     async def close(self) -> None:
         """Give the connections back."""
-        if self._pool is not None:
-            await self._pool.disconnect()
+        if self._shared is not None:
+            await self._shared.close()
 
     async def _count(self, key: str, window: int) -> int | None:
         if self._shared is None:
@@ -120,7 +130,7 @@ class RateLimiter:
         self._retry_at = now + RETRY_S
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_S):
-                count = await self._shared.incr(name, self._window_s)
+                count = await self._shared.add(name)
         except (RedisError, OSError, TimeoutError) as error:
             self._note(down=True, cause=repr(error))
             return None
@@ -131,6 +141,56 @@ class RateLimiter:
         if down != self.down:
             self.down = down
             log.warning("rate limit", redis="down" if down else "up", cause=cause)
+
+
+class SharedCounts:
+    """Counts in Redis; requests that come while a round trip is under way share the next one."""
+
+    def __init__(self, redis: "Redis", window_s: int) -> None:
+        self._redis = redis
+        self._add = redis.register_script(_ADD)
+        self._window_s = window_s
+        self._waiting: dict[str, list[asyncio.Future[int]]] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def add(self, name: str) -> int:
+        """Count one more; what it makes in all. Raises what the Redis client raises."""
+        counted = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, []).append(counted)
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        count: int = await counted
+        return count
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _ask(self) -> None:
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, {}
+                await self._ask_for(waiting)
+        finally:
+            self._asking = None
+
+    async def _ask_for(self, waiting: dict[str, list[asyncio.Future[int]]]) -> None:
+        amounts = [len(counted) for counted in waiting.values()]
+        keys = [f"camp:rate:{name}" for name in waiting]
+        try:
+            totals = await self._add(keys=keys, args=[self._window_s, *amounts])
+        except Exception as error:  # noqa: BLE001 - raised again by each who waits
+            for one in itertools.chain.from_iterable(waiting.values()):
+                if not one.done():
+                    one.set_exception(error)
+            return
+        for counted, total in zip(waiting.values(), totals, strict=True):
+            for behind, one in enumerate(reversed(counted)):
+                if not one.done():
+                    one.set_result(total - behind)
 
 
 async def require_user_in_budget(
@@ -163,21 +223,17 @@ async def _spend(connection: ASGIConnection[Any, Any, Any, Any], key: str) -> No
         )
 
 
-def _shared_storage(url: str | None) -> "tuple[Any, Storage | None]":
+def _shared_counts(url: str | None, window_s: int) -> "SharedCounts | None":
     if url is None:
-        return None, None
-    from limits.aio.storage import RedisStorage
-    from redis.asyncio import ConnectionPool
+        return None
+    from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
-    pool: Any = ConnectionPool.from_url(
+    redis = Redis.from_url(
         url,
         socket_timeout=REDIS_TIMEOUT_S,
         socket_connect_timeout=REDIS_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
-    storage = RedisStorage(
-        "redis://", implementation="redispy", key_prefix="camp:rate", connection_pool=pool
-    )
-    return pool, storage
+    return SharedCounts(redis, window_s)

@@ -269,8 +269,8 @@ VARIABLES = (
     Variable(
         "LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "Set one of these words."
     ),
-    Variable("DB_POOL_SIZE", _integer(1, 200), "8", "Set the connections an instance keeps."),
-    Variable("DB_MAX_OVERFLOW", _integer(0, 200), "2", "Set the connections added under load."),
+    Variable("DB_POOL_SIZE", _integer(1, 200), "10", "Set the connections an instance keeps."),
+    Variable("DB_MAX_OVERFLOW", _integer(0, 200), "0", "Set the connections added under load."),
     Variable("DB_POOL_TIMEOUT_S", _seconds(0.05, 60), "5", "Set the wait for a connection."),
     Variable("DRAIN_DEADLINE_S", _seconds(0, 86_400), "30", "Set how long streams may run on."),
     Variable("CAMP_INSTANCE", _text, "local/1", "Set HOST/SLOT; the agent does."),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
-from camp.ratelimit import REDIS_TIMEOUT_S
+from camp.ratelimit import REDIS_TIMEOUT_S, SharedCounts
 from controlplane.demo.servers import RedisServer, start_redis
 from tests.proxy import Proxy
 from tests.service import client_of, settings
@@ -123,3 +126,35 @@ async def test_killed_redis_that_comes_back_counts_again(
             assert await eventually(counted)
         finally:
             again.stop()
+
+
+async def test_counts_that_share_a_round_trip_stay_apart(redis_url: str) -> None:
+    async with closing_counts(redis_url) as counts:
+        names = ["one", "other"] * 25
+        seen = await asyncio.gather(*(counts.add(name) for name in names))
+        for name in ("one", "other"):
+            mine = [count for count, of in zip(seen, names, strict=True) if of == name]
+            assert mine == list(range(1, 26))
+
+
+async def test_who_leaves_while_counted_takes_no_other_along(redis_url: str) -> None:
+    async with closing_counts(redis_url) as counts:
+        first, second = (asyncio.ensure_future(counts.add("one")) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == 2
+
+
+async def test_count_goes_with_its_window(redis_url: str) -> None:
+    async with closing_counts(redis_url) as counts, Redis.from_url(redis_url) as redis:
+        await counts.add("one")
+        assert 0 < await redis.ttl("camp:rate:one") <= 60
+
+
+@asynccontextmanager
+async def closing_counts(redis_url: str) -> AsyncIterator[SharedCounts]:
+    counts = SharedCounts(Redis.from_url(redis_url), window_s=60)
+    try:
+        yield counts
+    finally:
+        await counts.close()
