@@ -51,7 +51,8 @@ def serve(host, port):
 def job(arguments):
     print("ran", *arguments, flush=True)
     time.sleep(BEHAVIOUR.get("job_s", 0))
-    sys.exit(BEHAVIOUR.get("job_code", 0))
+    code = "smoke_code" if arguments[0] == "smoke" else "job_code"
+    sys.exit(BEHAVIOUR.get(code, 0))
 
 if sys.argv[1] == "serve":
     serve(sys.argv[3], int(sys.argv[5]))
@@ -64,7 +65,7 @@ def stand_in(folder: Path, version: str = "1.0.0", **behaviour: object) -> Relea
     """A bundle in `folder` and the release that it is.
 
     Behaviour: `ready` (bool), `streams` (int), `crash` (last words), `ignores_sigterm` (bool),
-    `job_s` (seconds), `job_code` (exit code of one-shot runs).
+    `job_s` (seconds), `job_code` and `smoke_code` (exit codes of one-shot runs, and of checks).
     """
     files = {"camp/__init__.py": "", "camp/__main__.py": program(version, **behaviour)}
     return bundle_of(folder, version, files)

@@ -52,7 +52,10 @@ class Unexpected(Exception):
 @click.command()
 @click.argument("url")
 @click.option(
-    "--token", envvar="CAMP_USER_TOKEN", required=True, help="A user's token; CAMP_USER_TOKEN."
+    "--token",
+    envvar=["CAMP_USER_TOKEN", "DEV_MOCK_TOKEN"],
+    required=True,
+    help="A user's token; CAMP_USER_TOKEN, in development DEV_MOCK_TOKEN.",
 )
 @click.option(
     "--timeout", "limit_s", default=LIMIT_S, show_default=True, help="Seconds for all checks."
@@ -82,9 +85,11 @@ def _lines(report: Report) -> list[str]:
         for f in report.checks
     ]
     passed = sum(finding.passed for finding in report.checks)
+    # A rollout that waits for this has room for one line: the last one tells it all.
+    failed = "".join(f"; {f.check}: {f.detail}" for f in report.checks if not f.passed)
     return [
         *table(("", "check", "took", "what was seen"), rows),
-        f"{passed} of {len(rows)} checks passed in {report.took_ms:.0f} ms",
+        f"{passed} of {len(rows)} checks passed in {report.took_ms:.0f} ms{failed}",
     ]
 
 

@@ -42,6 +42,16 @@ class RunMigration:
 
 
 @dataclass(frozen=True, slots=True)
+class RunChecks:
+    """Run the release's own `camp smoke URL` once, on one host."""
+
+    host: str
+    job: str
+    release: Release
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StartInstance:
     """Run a release in a free slot."""
 
@@ -101,6 +111,7 @@ Action = (
     | KeepImage
     | DropImage
     | RunMigration
+    | RunChecks
     | StartInstance
     | AdmitInstances
     | WithdrawInstances

@@ -88,6 +88,7 @@ class Policy:
     on_failure: OnFailure = OnFailure.ROLLBACK
     approval: bool = False
     update_agents: bool = False
+    smoke_url: str = ""
     min_healthy_s: float = 2.0
     bake_s: float = 5.0
     start_deadline_s: float = 60.0

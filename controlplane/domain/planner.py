@@ -10,6 +10,7 @@ from controlplane.domain.actions import (
     Plan,
     PullImage,
     ReplaceAgent,
+    RunChecks,
     RunMigration,
 )
 from controlplane.domain.fleet import Fleet, Goal, Job
@@ -113,6 +114,8 @@ def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Pl
     wait = Wait(BAKING, f"The release must hold for {policy.bake_s:g} s.", ("wait", "rollback"))
     until = gates.blocker(wait, rollout, now).since + policy.bake_s
     if converged(rollout.target, fleet, policy):
+        if step := _checking(rollout, fleet, now):
+            return step
         if now >= until or gates.agents_begun(rollout, fleet):
             return _agents(rollout, fleet, policy, now)
         return _waiting(rollout, wait, now, wake_at=until)
@@ -122,6 +125,20 @@ def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Pl
     # An edge or an agent that fails to answer once says nothing against the release: the bake
     # goes on. An instance that is not healthy begins it anew, by taking the blocker's place.
     return _waiting(rollout, wait, now, wake_at=until, progress=step.progress)
+
+
+def _checking(rollout: Rollout, fleet: Fleet, now: float) -> Plan | None:
+    """The service is used as a user would; None when that has been done."""
+    match gates.checks(rollout, fleet):
+        case Failure(sentence):
+            return _give_up(rollout, sentence)
+        case Wait() as wait:
+            return _waiting(rollout, wait, now)
+        case Job() as job:
+            run = RunChecks(job.host, job.id, job.release, job.command)
+            return Plan((run,), State.VERIFYING, f"{job.host} uses the service as a user would.")
+        case None:
+            return None
 
 
 def _agents(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:

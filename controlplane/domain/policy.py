@@ -16,7 +16,7 @@ from controlplane.domain.model import OnFailure, Policy
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PER_CENT = re.compile(r"(\d{1,3})%")
-EDGE = re.compile(r"https?://[^\s/]+(/\S*)?")
+URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 ENVIRONMENT_FIELDS = ("hosts", "edges", "policy", "follow")
 MAY_BE_ZERO = frozenset({"min_healthy_s", "bake_s", "drain_deadline_s"})
 LEAST_SILENCE_S = 1.0
@@ -44,7 +44,7 @@ def draft(name: str, table: Mapping[str, object]) -> Draft:
     problems += [
         f"edges: {edge!r} is no URL; write the edge's API address, such as http://127.0.0.1:8080."
         for edge in edges
-        if not EDGE.fullmatch(edge)
+        if not URL.fullmatch(edge)
     ]
     policy = _policy(table.get("policy", {}), len(hosts), problems)
     rule = table.get("follow")
@@ -131,6 +131,8 @@ def _check(name: str, default: object) -> Callable[[object], str]:
             return _amount(0)
         case _ if name == "batch_size":
             return _amount(1)
+        case _ if name == "smoke_url":
+            return _url_or_nothing
         case OnFailure():
             return _on_failure
         case bool():
@@ -173,6 +175,11 @@ def _whole(least: int) -> Callable[[object], str]:
         return "" if good else f"write a whole number from {least}"
 
     return check
+
+
+def _url_or_nothing(value: object) -> str:
+    good = isinstance(value, str) and (not value or URL.fullmatch(value))
+    return "" if good else 'write the URL that users call, as in "http://127.0.0.1:8000", or ""'
 
 
 def _on_failure(value: object) -> str:

@@ -15,6 +15,7 @@ from controlplane.domain.actions import (
     Plan,
     PullImage,
     ReplaceAgent,
+    RunChecks,
     RunMigration,
     StartInstance,
     StopInstance,
@@ -128,9 +129,8 @@ def _apply(draft: _Draft, action: Action) -> None:
             held = _images(draft, host)
             draft.images[host] = tuple(r for r in held if r.digest != digest)
             draft.events.append(("action", f"{host} may prune {digest[:19]}"))
-        case RunMigration(host, job, release):
-            draft.jobs.append(Job(job, host, release, ("migrate", "upgrade")))
-            draft.events.append(("action", f"{host} migrates with {release.version}"))
+        case RunMigration() | RunChecks():
+            _run(draft, action)
         case StartInstance(host, slot, release):
             goal = SlotGoal(host, slot, release, Goal.RUN, draft.seen.now)
             draft.goals[host, slot] = draft.slots[host, slot] = goal
@@ -158,6 +158,16 @@ def _images(draft: _Draft, host: str) -> tuple[Release, ...]:
     if host not in draft.images:
         draft.images[host] = next(r.images for r in draft.seen.hosts if r.name == host)
     return draft.images[host]
+
+
+def _run(draft: _Draft, run: RunMigration | RunChecks) -> None:
+    match run:
+        case RunMigration(host, job, release):
+            draft.jobs.append(Job(job, host, release, ("migrate", "upgrade")))
+            draft.events.append(("action", f"{host} migrates with {release.version}"))
+        case RunChecks(host, job, release, command):
+            draft.jobs.append(Job(job, host, release, command))
+            draft.events.append(("action", f"{host} checks what {release.version} does for users"))
 
 
 def _hold(draft: _Draft, host: str, release: Release) -> None:

@@ -21,7 +21,8 @@ class Behaviour:
 
     `unready` are windows (from, to) counted from the start in which a running instance answers
     "not ready"; `streams_s` is how long its running streams last once it drains (0: it has none).
-    The first `pull_failures` attempts and the first `job_failures` jobs on each host fail.
+    The first `pull_failures` attempts, the first `job_failures` migrations and the first
+    `smoke_failures` checks on each host fail.
     `answers_as` is what an instance claims to be instead of what was started.
     """
 
@@ -38,6 +39,7 @@ class Behaviour:
     pull_permanent: bool = False
     job_s: float = 0.5
     job_failures: int = 0
+    smoke_failures: int = 0
 
 
 @dataclass(slots=True)
@@ -118,7 +120,7 @@ class FakeMachine:
     pulls: dict[str, FakePull] = field(default_factory=dict)
     runs: dict[str, FakeJob] = field(default_factory=dict)
     pull_attempts: dict[str, int] = field(default_factory=dict)
-    job_attempts: dict[str, int] = field(default_factory=dict)
+    job_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     starts: int = 0
     broken: bool = False
 
@@ -225,10 +227,13 @@ class FakeMachine:
             return
         digest = job.release.digest
         behaviour = self.behaviour(digest)
-        attempt = self.job_attempts.get(digest, 0) + 1
-        self.job_attempts[digest] = attempt
+        attempt = self.job_attempts.get((digest, job.command[0]), 0) + 1
+        self.job_attempts[digest, job.command[0]] = attempt
+        smoke = job.command[0] == "smoke"
         missing = not self.has(digest)
-        fails = missing or attempt <= behaviour.job_failures
+        fails = missing or attempt <= (
+            behaviour.smoke_failures if smoke else behaviour.job_failures
+        )
         done_at = self.world.now + (0.0 if missing else behaviour.job_s)
         self.runs[job.id] = FakeJob(job, done_at, fails)
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from controlplane.adapters.redis_client import open_redis
 from controlplane.adapters.redis_logs import RedisLogs
 from controlplane.demo.servers import TraefikServer
 from controlplane.domain.model import State
-from tests.agents import LONG_S, Site, site
+from tests.agents import LONG_S, QUICK, Site, site
 from tests.hosts import processes
 from tests.waiting import eventually
 
@@ -69,6 +70,15 @@ async def test_release_that_never_gets_ready_comes_back_by_itself(running: Site)
     assert ended.state is State.ROLLED_BACK
     assert "has no model" in ended.cause
     assert await versions(running) == ["1.0.0", "1.0.0"]
+
+
+async def test_release_that_fails_its_checks_twice_comes_back_by_itself(running: Site) -> None:
+    await running.apply(replace(QUICK, smoke_url="http://127.0.0.1:9"))
+    await running.deployed("1.1.0")
+    ended = await running.ended(await running.roll("1.2.0", smoke_code=4))
+    assert ended.state is State.ROLLED_BACK
+    assert "http://127.0.0.1:9 failed 2 times: ran smoke" in ended.cause
+    assert await versions(running) == ["1.1.0", "1.1.0"]
 
 
 async def test_crashing_release_is_given_up_before_its_start_deadline_matters(

@@ -12,11 +12,12 @@ from controlplane.domain.actions import (
     AdmitInstances,
     DrainInstance,
     FreeSlot,
+    RunChecks,
     StartInstance,
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Fleet, Goal, Instance, Phase, Table, bounds
+from controlplane.domain.fleet import Fleet, Goal, Instance, Job, JobState, Phase, Table, bounds
 from controlplane.domain.invariants import broken
 from controlplane.domain.model import TERMINAL, Kind, OnFailure, Policy, Rollout, State
 from controlplane.domain.planner import plan, settle
@@ -45,6 +46,7 @@ def policies(draw: st.DrawFn) -> Policy:
         batch_size=draw(st.sampled_from(BATCHES)),
         on_failure=draw(st.sampled_from(OnFailure)),
         bake_s=draw(st.sampled_from([0.0, 5.0])),
+        smoke_url=draw(st.sampled_from(["", "http://edge"])),
     )
 
 
@@ -145,6 +147,9 @@ def _apply(look: Fleet, actions: tuple[Action, ...]) -> Fleet:
     known = {(i.host, i.slot): i for i in look.instances}
     for action in actions:
         match action:
+            case RunChecks(host, job, release, command):
+                passed = Job(job, host, release, command, JobState.SUCCEEDED)
+                look = replace(look, jobs=(*look.jobs, passed))
             case StartInstance(host, slot, release):
                 new = instance(f"{host}/{slot}", release, admitted=False, phase=None)
                 known[host, slot] = replace(new, since=1.0)

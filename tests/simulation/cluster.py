@@ -92,7 +92,8 @@ class Cluster:
         self.scheduler = Scheduler(self.world, lambda _: 0.0, lambda *_: 1.0)
 
     def _migrated(self, job: Job) -> None:
-        self.store.schema = self.store.schema | {job.release.schema_head}
+        if job.command[0] == "migrate":
+            self.store.schema = self.store.schema | {job.release.schema_head}
 
     def _nudged(self, topic: str) -> None:
         latency = self.rng.uniform(0.001, 0.02)

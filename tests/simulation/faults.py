@@ -27,6 +27,7 @@ def policy(rng: Random) -> Policy:
         on_failure=rng.choice([OnFailure.ROLLBACK, OnFailure.ROLLBACK, OnFailure.PAUSE]),
         min_healthy_s=rng.choice([0.2, 0.6]),
         bake_s=rng.choice([0.0, 1.0]),
+        smoke_url=rng.choice(["", "http://edge"]),
         start_deadline_s=6.0,
         drain_deadline_s=rng.choice([1.5, 3.0]),
         stop_grace_s=1.0,
@@ -50,6 +51,7 @@ def behaviours(rng: Random) -> dict[str, Behaviour]:
             replace(good, answers_as=Spec("0.9.0", "sha256:other", "cfg")),
             replace(good, pull_failures=99, pull_permanent=True),
             replace(good, job_failures=9),
+            replace(good, smoke_failures=rng.choice([1, 9])),
             replace(good, unready=((1.5, 3.0), (4.0, 40.0))),
         ]
     )

@@ -171,7 +171,7 @@ def test_progress_of_a_wait_does_not_begin_it_anew() -> None:
 
 
 def test_migration_tells_what_it_says() -> None:
-    running = Job("r1/1", "host-a", NEW, (), JobState.RUNNING, "0002 applied")
+    running = Job("r1/1", "host-a", NEW, ("migrate",), JobState.RUNNING, "0002 applied")
     look = replace(fleet(*full()), schema=frozenset({"0001"}), jobs=(running,))
     wait = gates.migration(rollout(State.MIGRATING), look)
     assert isinstance(wait, Wait)

@@ -13,6 +13,7 @@ from controlplane.domain.actions import (
     KeepImage,
     Plan,
     PullImage,
+    RunChecks,
     RunMigration,
     StartInstance,
     StopInstance,
@@ -62,6 +63,11 @@ def test_images_are_added_and_dropped_for_the_whole_host() -> None:
 def test_migration_becomes_a_job() -> None:
     (job,) = done(RunMigration("host-a", "r1/1", NEW)).jobs
     assert (job.id, job.host, job.command) == ("r1/1", "host-a", ("migrate", "upgrade"))
+
+
+def test_checks_become_a_job() -> None:
+    (job,) = done(RunChecks("host-a", "r1/smoke-0-1", NEW, ("smoke", "http://edge"))).jobs
+    assert (job.id, job.host, job.command) == ("r1/smoke-0-1", "host-a", ("smoke", "http://edge"))
 
 
 def test_goals_carry_the_database_time_of_the_step() -> None:
