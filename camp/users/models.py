@@ -1,6 +1,6 @@
 """The users table."""
 
-from sqlalchemy import CheckConstraint, String
+from sqlalchemy import CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from camp.auth import UserRole
@@ -17,6 +17,7 @@ class User(TimedBase):
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint(f"role IN ({', '.join(repr(r.value) for r in UserRole)})", name="role"),
+        Index("ix_users_role", "role"),
     )
 
     subject: Mapped[str] = mapped_column(unique=True)
