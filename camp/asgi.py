@@ -116,7 +116,11 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.metrics.name_build(camp.__version__, settings.camp_digest, settings.camp_instance)
     state.limiter = _limiter(settings, state.metrics)
     sessions, statements = build_sessions(state.engine), Statements(state.engine)
-    state.users = UserService(sessions, statements)
+    state.users = UserService(
+        sessions,
+        statements,
+        lambda user: state.authenticator.learn(user),  # noqa: PLW0108 - it is made below
+    )
     state.chats = ChatService(sessions, statements)
     _projects(state, sessions)
     state.provider = EchoProvider()

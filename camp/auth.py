@@ -17,12 +17,13 @@ from camp.settings import Settings
 if TYPE_CHECKING:
     from camp.entra import EntraTokens
 
-# A user row does not change its id: one look-up in a while is enough, and spares the pool.
+# One look-up in a while is enough, and spares the pool. A role that another instance has changed
+# is as old as this at the most.
 CACHE_S = 30.0
 
 
 class UserRole(StrEnum):
-    """What a user may do beside their own work: everything with users, or nothing."""
+    """What a user may do beside their own work: everything in every project and with users."""
 
     SYSTEM_ADMIN = "SYSTEM_ADMIN"
     USER = "USER"
@@ -38,16 +39,29 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The user a request acts for."""
+    """The user a request acts for; the role is up to `CACHE_S` old."""
 
     user_id: UUID
     subject: str
+    role: UserRole = UserRole.USER
+
+    @property
+    def is_system_admin(self) -> bool:
+        return self.role == UserRole.SYSTEM_ADMIN
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """Whom a subject turned out to be, with a token that named these roles."""
+
+    principal: Principal
+    roles: frozenset[str]
+    until_s: float
 
 
 DEV_IDENTITY = Identity(
     "dev-user", "dev@example.invalid", "Developer", frozenset({UserRole.SYSTEM_ADMIN})
 )
-EnsureUser = Callable[[Identity], Awaitable[UUID]]
+EnsureUser = Callable[[Identity], Awaitable[Principal]]
 """Finds the user of an identity, making the row on the first visit; its role follows the token."""
 
 
@@ -58,7 +72,7 @@ class Authenticator:
         self._tokens = _production_tokens(settings)
         self._mock_token = settings.dev_mock_token.encode()
         self._ensure_user = ensure_user
-        self._known: dict[str, tuple[Principal, float]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     async def principal(self, authorization: str | None) -> Principal:
         """The principal of an Authorization header; raises Unauthorized.
@@ -66,12 +80,19 @@ class Authenticator:
         Raises SignInUnavailable while the keys that sign tokens cannot be had.
         """
         identity = await self._identity(bearer_token(authorization))
-        known, until = self._known.get(identity.subject, (None, 0.0))
-        if known is not None and time.monotonic() < until:
-            return known
-        principal = Principal(await self._ensure_user(identity), identity.subject)
-        self._known[identity.subject] = (principal, time.monotonic() + CACHE_S)
+        seen = self._seen.get(identity.subject)
+        if seen and seen.roles == identity.roles and time.monotonic() < seen.until_s:
+            return seen.principal
+        principal = await self._ensure_user(identity)
+        until_s = time.monotonic() + CACHE_S
+        self._seen[identity.subject] = _Seen(principal, identity.roles, until_s)
         return principal
+
+    def learn(self, principal: Principal) -> None:
+        """Take the role of somebody who is known already from here, without a look-up."""
+        seen = self._seen.get(principal.subject)
+        if seen is not None:
+            self._seen[principal.subject] = msgspec.structs.replace(seen, principal=principal)
 
     async def close(self) -> None:
         """End what verifying began."""

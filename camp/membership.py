@@ -28,7 +28,10 @@ class ProjectRoles(Protocol):
     """Tells what a user is in a project."""
 
     async def role(self, project_id: UUID, principal: Principal) -> ProjectRole | None:
-        """The role, None for who has none; a project that does not exist has no members."""
+        """The role, None for who has none; nobody has one in a project that does not exist.
+
+        A SYSTEM_ADMIN is a PROJECT_MANAGER in every project.
+        """
         ...
 
 

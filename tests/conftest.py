@@ -20,6 +20,7 @@ from controlplane.demo.servers import (
     start_traefik,
 )
 from controlplane.schema.runner import upgrade
+from tests.issuers import Issuer, issuing
 
 # The first text that Hypothesis makes in a fresh clone builds its table of characters, which takes
 # seconds under coverage. Speed is measured in benchmarks, not here.
@@ -67,6 +68,13 @@ def migrated_template(postgres: PostgresServer) -> str:
 def migrated_database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     """A database of the test's own with every migration applied."""
     yield from _database(postgres, template=migrated_template)
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[Issuer]:
+    """Signs in whomever a test needs; to use, not to break."""
+    with issuing() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

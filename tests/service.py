@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ async def client_of(
     history: SchemaHistory | None = None,
     extra: tuple[HTTPRouteHandler, ...] = (),
     peer: str = "127.0.0.1",
+    headers: Mapping[str, str] = USER,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A signed-in client of an app in this process; `extra` routes join it."""
     # Nobody reads the log of this process, and drawing tracebacks takes seconds.
@@ -64,7 +65,7 @@ async def client_of(
     async with LifespanManager(asgi):
         transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False, client=(peer, 1))
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://camp", headers=USER
+            transport=transport, base_url="http://camp", headers=headers
         ) as client:
             client.app = app  # type: ignore[attr-defined]  # for tests that look inside
             yield client

@@ -33,7 +33,7 @@ MemberOrder = Annotated[members.OrderBy, QueryParameter(name="orderBy")]
 
 
 class ProjectController(Controller):
-    """Projects of the signed-in user."""
+    """Projects of the signed-in user; a SYSTEM_ADMIN manages all there are."""
 
     path = "/projects"
     tags = ("projects",)
@@ -58,7 +58,10 @@ class ProjectController(Controller):
         sort_order: SortParameter = "desc",
         search: SearchParameter = None,
     ) -> OffsetPagination[ProjectOut]:
-        """The projects that you are a member of; `search` looks at name and description."""
+        """The projects that you are a member of; all of them, for a SYSTEM_ADMIN.
+
+        `search` looks at name and description.
+        """
         projects: service.ProjectService = state.projects
         asked = PageQuery(limit, offset, order_by, sort_order, search)
         return await projects.page(request.user, asked)

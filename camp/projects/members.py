@@ -4,7 +4,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from litestar.pagination import OffsetPagination
-from sqlalchemy import column, func, select, table
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,13 +14,11 @@ from camp.db import Sessions
 from camp.errors import AlreadyMember, LastManager, MemberNotFound, UserUnknown
 from camp.membership import ProjectRole, ProjectRoles, require
 from camp.paging import PageQuery, page
-from camp.projects.models import Member
+from camp.projects.models import USERS, Member
 from camp.projects.schemas import MemberOut, NewMember
 from camp.projects.service import locked
 
 OrderBy = Literal["role", "created_at", "updated_at"]
-# By name, not by class: slices do not know each other.
-USERS = table("users", column("id"), column("display_name"))
 UNIQUE_VIOLATION = "23505"
 
 

@@ -2,11 +2,22 @@
 
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    column,
+    table,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from camp.db import TimedBase
 from camp.membership import ProjectRole
+
+# By name, not by class: slices do not know each other.
+USERS = table("users", column("id"), column("display_name"), column("role"))
 
 
 class Project(TimedBase):

@@ -36,7 +36,7 @@ class ProjectPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProjectOut(msgspec.Struct, frozen=True):
-    """A project; `role` is what the caller is in it, times are UTC."""
+    """A project; `role` is what the caller may do in it, times are UTC."""
 
     id: UUID
     name: str

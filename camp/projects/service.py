@@ -5,16 +5,16 @@ from uuid import UUID
 
 import msgspec
 from litestar.pagination import OffsetPagination
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from camp import etags
-from camp.auth import Principal
+from camp.auth import Principal, UserRole
 from camp.cache import Cache
 from camp.db import Sessions
 from camp.membership import ProjectRole, ProjectRoles, require
 from camp.paging import PageQuery, page
-from camp.projects.models import Member, Project
+from camp.projects.models import USERS, Member, Project
 from camp.projects.schemas import NewProject, ProjectOut, ProjectPatch
 
 OrderBy = Literal["name", "created_at", "updated_at"]
@@ -43,15 +43,10 @@ class ProjectService:
         return out(project, manager)
 
     async def page(self, principal: Principal, asked: PageQuery) -> OffsetPagination[ProjectOut]:
-        """The projects that the caller is a member of."""
-        query = (
-            select(Project, Member.role)
-            .join(Member, Member.project_id == Project.id)
-            .where(Member.user_id == principal.user_id)
-        )
+        """The projects that the caller is a member of, for a SYSTEM_ADMIN all of them."""
         return await page(
             self._sessions,
-            query,
+            _visible(principal),
             asked,
             model=Project,
             searched={"name", "description"},
@@ -103,13 +98,34 @@ async def locked(
     lock = select(Project).where(Project.id == project_id).with_for_update(key_share=True)
     project = await session.scalar(lock)
     # A second statement, so that it sees what the one it waited for has committed.
-    mine = select(Member.role).where(
-        Member.project_id == project_id, Member.user_id == principal.user_id
-    )
-    found = await session.scalar(mine) if project is not None else None
-    role = require(None if found is None else ProjectRole(found), ProjectRole.VIEWER)
+    found = await _role(session, project_id, principal) if project is not None else None
+    role = require(found, ProjectRole.VIEWER)
     assert project is not None
     return project, role
+
+
+async def _role(
+    session: AsyncSession, project_id: UUID, principal: Principal
+) -> ProjectRole | None:
+    """What the caller is in a project that exists, as the database has it now."""
+    user_id = principal.user_id
+    of_user = select(USERS.c.role).where(USERS.c.id == user_id)
+    of_member = select(Member.role).where(
+        Member.project_id == project_id, Member.user_id == user_id
+    )
+    both = select(of_user.scalar_subquery(), of_member.scalar_subquery())
+    user, member = (await session.execute(both)).one()
+    if user == UserRole.SYSTEM_ADMIN:
+        return ProjectRole.PROJECT_MANAGER
+    return None if member is None else ProjectRole(member)
+
+
+def _visible(principal: Principal) -> Select[*tuple[Any, ...]]:
+    """The projects that the caller may see, each with what they are in it."""
+    if principal.is_system_admin:
+        return select(Project, literal(ProjectRole.PROJECT_MANAGER.value).label("role"))
+    mine = select(Project, Member.role).join(Member, Member.project_id == Project.id)
+    return mine.where(Member.user_id == principal.user_id)
 
 
 def tag(project: Project | ProjectOut) -> str:

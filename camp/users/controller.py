@@ -86,7 +86,8 @@ class UserController(Controller):
     ) -> Response[UserOut]:
         """Give a user another role, as a SYSTEM_ADMIN. The last SYSTEM_ADMIN stays one.
 
-        A role that the user's token names comes back when they sign in again.
+        It holds at once at this instance, and within 30 s at the others. A SYSTEM_ADMIN whom the
+        user's token names comes back within 30 s: change it where the token gets it from.
         """
         users: service.UserService = state.users
         return _tagged(await users.change_role(request.user, user_id, data.role, if_match))

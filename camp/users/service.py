@@ -1,5 +1,6 @@
 """What can be done with users."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -33,12 +34,15 @@ class UserService:
     is gone with the next request, at every instance.
     """
 
-    def __init__(self, sessions: Sessions, statements: Statements) -> None:
+    def __init__(
+        self, sessions: Sessions, statements: Statements, changed: Callable[[Principal], None]
+    ) -> None:
         self._sessions = sessions
         self._statements = statements
+        self._changed = changed
 
-    async def ensure(self, identity: Identity) -> UUID:
-        """The id of this identity's user, made on the first visit.
+    async def ensure(self, identity: Identity) -> Principal:
+        """The user of this identity, made on the first visit.
 
         Several instances may see the same first visit at once: one inserts, all find the row.
         """
@@ -61,10 +65,12 @@ class UserService:
                 found = (await session.execute(find)).one()
             user_id, role, from_token = found
             if claimed and role != ADMIN:
+                role = ADMIN
                 await session.execute(_follow_token(user_id, ADMIN, True))
             elif from_token and not claimed:
+                role = UserRole.USER
                 await session.execute(_follow_token(user_id, UserRole.USER, False))
-            return user_id
+        return Principal(user_id, identity.subject, UserRole(role))
 
     async def me(self, principal: Principal) -> UserOut:
         """The caller. Raises NotFound."""
@@ -118,7 +124,7 @@ class UserService:
     async def change_role(
         self, principal: Principal, user_id: UUID, role: UserRole, if_match: str | None
     ) -> UserOut:
-        """Give a user another role, as a SYSTEM_ADMIN.
+        """Give a user another role, as a SYSTEM_ADMIN; whoever listens to changes is told.
 
         Raises SystemAdminOnly, UserNotFound, PreconditionFailed, LastSystemAdmin.
         """
@@ -138,6 +144,7 @@ class UserService:
                     "This is the last SYSTEM_ADMIN. Make somebody else one first."
                 )
             user.role, user.role_from_token = role, False
+        self._changed(Principal(user.id, user.subject, role))
         return _out(user)
 
 

@@ -19,8 +19,9 @@ from camp.db import build_sessions
 from camp.files.commands import files as files_command
 from camp.files.storage import ObjectStorage
 from camp.files.sweep import sweep
-from tests.integration.test_projects import become, made, problem
-from tests.service import USER, client_of, running, settings
+from tests.integration.test_projects import become, made, plain, problem
+from tests.issuers import Issuer
+from tests.service import USER, running
 from tests.waiting import eventually
 
 PROJECTS = "/api/v1/projects"
@@ -60,9 +61,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def client(migrated_database_url: str, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def client(
+    issuer: Issuer, migrated_database_url: str, folder: Path
+) -> AsyncIterator[httpx.AsyncClient]:
     given = {"STORAGE_URL": f"file://{folder}", "FILE_MAX_BYTES": str(LIMIT)}
-    async with client_of(settings(migrated_database_url, **given)) as made_client:
+    async with plain(issuer, migrated_database_url, **given) as made_client:
         yield made_client
 
 

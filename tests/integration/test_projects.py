@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from uuid import UUID, uuid4
 
 import httpx
@@ -17,10 +17,21 @@ from camp.errors import LastManager, RoleTooLow
 from camp.membership import ProjectRole
 from camp.projects.members import MemberService
 from camp.projects.roles import CachedRoles
+from tests.issuers import Issuer
 from tests.service import client_of, settings
 
 API = "/api/v1/projects"
 MANAGER, MODERATOR, MEMBER, VIEWER = ProjectRole
+
+
+@asynccontextmanager
+async def plain(
+    issuer: Issuer, database_url: str, **variables: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client whose user is no SYSTEM_ADMIN."""
+    given = settings(database_url, **(issuer.variables | variables))
+    async with client_of(given, headers=issuer.bearer("plain")) as client:
+        yield client
 
 
 async def made(client: httpx.AsyncClient, name: str = "a project", text: str = "") -> str:
@@ -68,9 +79,11 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.fixture
-async def client(migrated_database_url: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(settings(migrated_database_url, REDIS_URL=redis_url)) as made:
-        yield made
+async def client(
+    issuer: Issuer, migrated_database_url: str, redis_url: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with plain(issuer, migrated_database_url, REDIS_URL=redis_url) as client:
+        yield client
 
 
 async def test_who_makes_a_project_manages_it(client: httpx.AsyncClient) -> None:
@@ -243,10 +256,10 @@ async def test_two_managers_who_demote_each_other_at_once_leave_one(
 
 
 async def test_role_changed_through_one_instance_is_seen_by_the_other_at_once(
-    client: httpx.AsyncClient, migrated_database_url: str, redis_url: str
+    client: httpx.AsyncClient, issuer: Issuer, migrated_database_url: str, redis_url: str
 ) -> None:
     project = await made(client)
-    async with client_of(settings(migrated_database_url, REDIS_URL=redis_url)) as other:
+    async with plain(issuer, migrated_database_url, REDIS_URL=redis_url) as other:
         for role in (MODERATOR, VIEWER, None):
             # The other instance knows the role it had until now, and hits its cache with it.
             for _ in range(2):
@@ -272,9 +285,9 @@ async def demoted(client: httpx.AsyncClient, project: str, role: ProjectRole | N
         await members.change(Principal(boss, "boss"), UUID(project), me, role)
 
 
-async def test_projects_work_without_redis(migrated_database_url: str) -> None:
+async def test_projects_work_without_redis(issuer: Issuer, migrated_database_url: str) -> None:
     for variables in ({}, {"REDIS_URL": "redis://127.0.0.1:1/0"}):
-        async with client_of(settings(migrated_database_url, **variables)) as client:
+        async with plain(issuer, migrated_database_url, **variables) as client:
             project = await made(client)
             await become(client, project, "VIEWER")
             assert (await client.get(f"{API}/{project}")).json()["role"] == "VIEWER"

@@ -26,7 +26,7 @@ def service(client: httpx.AsyncClient) -> UserService:
 async def signed_in(client: httpx.AsyncClient, subject: str, *roles: str) -> Principal:
     """Another user, who signs in with a token that names these roles."""
     identity = Identity(subject, f"{subject}@example.invalid", subject.title(), frozenset(roles))
-    return Principal(await service(client).ensure(identity), subject)
+    return await service(client).ensure(identity)
 
 
 async def own_id(client: httpx.AsyncClient) -> UUID:
@@ -120,7 +120,7 @@ async def test_two_admins_who_demote_each_other_at_once_leave_one(
 ) -> None:
     users = service(client)
     for _ in range(5):
-        one = Principal(await users.ensure(DEV_IDENTITY), "one")
+        one = await users.ensure(DEV_IDENTITY)
         two = await signed_in(client, "two", ADMIN)
         outcome = await asyncio.gather(
             users.change_role(one, two.user_id, USER, None),
