@@ -283,3 +283,25 @@ def test_a_forked_history_is_refused_with_both_names(tmp_path: Path) -> None:
 
     with pytest.raises(Invalid, match=r"(second, third|third, second)"):
         scripts.head(scripts.scripts(folder))
+
+
+async def test_index_build_that_was_cut_short_begins_anew(database_url: str) -> None:
+    await runner.upgrade(database_url, "0010", say=quiet)
+    async with connected(database_url) as connection:
+        for name in ("ada", "grace"):
+            await connection.execute(
+                "INSERT INTO users (id, subject, email, display_name, created_at, updated_at)"
+                " VALUES (gen_random_uuid(), $1, '', $1, now(), now())",
+                name,
+            )
+        # What stays behind when a build ends in the middle: an index that serves nobody.
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute(
+                "CREATE UNIQUE INDEX CONCURRENTLY ix_users_role ON users (role)"
+            )
+    state = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_users_role'::regclass"
+    assert await rows(database_url, state) == [(False,)]
+
+    await runner.upgrade(database_url, say=quiet)
+
+    assert await rows(database_url, state) == [(True,)]
