@@ -95,6 +95,9 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
         app.state.metrics,
         SecurityHeaders(settings.environment),
     )
+    app.state.traces = _traces(settings)
+    if app.state.traces is not None:
+        app.asgi_handler = app.state.traces.around(app.asgi_handler)
     return app
 
 
@@ -169,6 +172,14 @@ def _runs(state: Any, sessions: Sessions) -> None:
     state.metrics.gauge("camp_runs_held", "Runs in hand.", lambda: state.run_worker.held)
 
 
+def _traces(settings: Settings) -> Any:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    from camp.telemetry import Traces
+
+    return Traces(settings)
+
+
 def _plug_control_plane(app: Litestar) -> None:
     """The control API runs in every instance; it shares the engine and ends with our drain."""
     state = app.state
@@ -203,6 +214,8 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
         await app.state.role_cache.close()
         if app.state.redis is not None:
             await app.state.redis.aclose()
+        if app.state.traces is not None:
+            await app.state.traces.close()
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Settings of the service: the environment over `.env.{environment}` over defaults, read once."""
 
+import importlib.util
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -23,6 +24,12 @@ from camp.production import (
 ENVIRONMENTS = ("development", "local", "staging", "production")
 # Public on purpose: production does not know it.
 DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
+# Provider: the extra that brings its SDK, and the SDK.
+EXTRAS = {
+    "anthropic": ("anthropic", "anthropic"),
+    "openai": ("openai", "openai"),
+    "azure_openai": ("openai", "openai"),
+}
 PROVIDER_NEEDS = {
     "echo": (),
     "anthropic": ("LLM_MODEL", "ANTHROPIC_API_KEY"),
@@ -74,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     log_level: str
+    otel_exporter_otlp_endpoint: str | None
     db_pool_size: int
     db_max_overflow: int
     db_pool_timeout_s: float
@@ -269,6 +277,12 @@ VARIABLES = (
     Variable(
         "LOG_LEVEL", _choice("debug", "info", "warning", "error"), "info", "Set one of these words."
     ),
+    Variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        _http_url,
+        None,
+        "Set the URL of your collector, or unset it.",
+    ),
     Variable("DB_POOL_SIZE", _integer(1, 200), "10", "Set the connections an instance keeps."),
     Variable("DB_MAX_OVERFLOW", _integer(0, 200), "0", "Set the connections added under load."),
     Variable("DB_POOL_TIMEOUT_S", _seconds(0.05, 60), "5", "Set the wait for a connection."),
@@ -293,6 +307,7 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
     faults.extend(_provider_faults(given, values))
+    faults.extend(_extra_faults(values))
     faults.extend(sign_in_faults(given, values))
     if environment == "production":
         faults.extend(production_faults(values))
@@ -336,6 +351,26 @@ def _value(variable: Variable, given: Mapping[str, str], faults: list[str]) -> A
     except ValueError as error:
         faults.append(f"{variable.name} {error}. {variable.remedy}")
         return None
+
+
+def _extra_faults(values: Mapping[str, Any]) -> list[str]:
+    """What is asked for and needs a package that is not here."""
+    provider, endpoint = values["llm_provider"], values["otel_exporter_otlp_endpoint"]
+    asked = {f"LLM_PROVIDER={provider}": EXTRAS.get(provider)}
+    if endpoint is not None:
+        asked["OTEL_EXPORTER_OTLP_ENDPOINT"] = ("otel", "opentelemetry.sdk")
+    return [
+        f"{name} needs a package that is not installed. Install camp[{needed[0]}], or unset it."
+        for name, needed in asked.items()
+        if needed is not None and not _installed(needed[1])
+    ]
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def _provider_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:

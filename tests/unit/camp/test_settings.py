@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,23 @@ def test_shown_settings_hide_secrets() -> None:
     shown = redacted(loaded(DATABASE | {"SECRET_KEY": "s3cret", "PORT": "81"}))
     assert shown["SECRET_KEY"] == shown["DATABASE_URL"] == "***"
     assert (shown["PORT"], shown["REDIS_URL"]) == (81, None)
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "named"),
+    [
+        ("openai", {"LLM_PROVIDER": "openai"}, "LLM_PROVIDER=openai needs a package"),
+        (
+            "opentelemetry.sdk",
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"},
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs a package",
+        ),
+    ],
+)
+def test_package_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, given: dict[str, str], named: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError) as refused:
+        load(DATABASE | given, Path("no-such-folder"))
+    assert any(named in fault and "Install camp[o" in fault for fault in refused.value.faults)
