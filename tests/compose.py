@@ -67,6 +67,13 @@ class Stack:
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
+    def as_user(self) -> httpx.Client:
+        """A user of the service, behind Traefik."""
+        lines = (self.folder / ".env").read_text().splitlines()
+        token = next(line.partition("=")[2] for line in lines if line.startswith("DEV_MOCK_TOKEN="))
+        headers = {"authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=f"http://{self.http}", headers=headers, timeout=10)
+
     def version(self) -> str:
         """The version that answers behind Traefik."""
         answer = httpx.get(f"http://{self.http}/health", timeout=5)

@@ -22,6 +22,7 @@ OUT_OF_MEMORY = "ended because it used more memory than its limit"
 LEAST_MEMORY_BYTES = 6 << 20
 ALIVE = frozenset({"running", "paused"})
 NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
+VOLUME = re.compile(r"(?:/[^:]+|[a-zA-Z0-9][a-zA-Z0-9_.-]+):/[^:]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Placement:
     network: str = ""
     cpus: float | None = None
     memory_bytes: int | None = None
+    volumes: tuple[str, ...] = ()
     epoch: Callable[[], int] = lambda: 0
 
     @property
@@ -64,6 +66,12 @@ def check(placement: Placement) -> None:
             raise Invalid(
                 f"{name!r} cannot be part of an image's name; with --runtime docker, names of"
                 " environments and hosts begin with a letter and do not end with a hyphen."
+            )
+    for volume in placement.volumes:
+        if not VOLUME.fullmatch(volume):
+            raise Invalid(
+                f"volume: {volume!r} does not do; write NAME:/PATH for a volume of the engine, or"
+                " /FOLDER:/PATH for a folder of the host."
             )
     env_file.read(placement.env_file)
 
@@ -107,6 +115,7 @@ def slot_config(placement: Placement, slot: int, release: Release, port: int) ->
     made["Labels"] |= {"camp.slot": str(slot)}
     # After an engine's restart, and should one crash while no agent looks.
     made["HostConfig"]["RestartPolicy"] = {"Name": "unless-stopped"}
+    made["HostConfig"]["Binds"] = list(placement.volumes)
     if not placement.network:
         where = {"HostIp": placement.address, "HostPort": str(port)}
         made["Labels"] |= {"camp.address": f"{placement.address}:{port}"}

@@ -26,6 +26,7 @@ class Containers:
     network: str
     cpus: float | None
     memory: str | None
+    volumes: tuple[str, ...]
 
     def placement(
         self, environment: str, host: str, address: str, folder: Path, token: str
@@ -43,6 +44,7 @@ class Containers:
             network=self.network,
             cpus=self.cpus,
             memory_bytes=size_bytes(self.memory) if self.memory else None,
+            volumes=self.volumes,
             # Read again for each container: it is the agent who writes the file.
             epoch=lambda: FileMemory(folder / "epoch").epoch(),
         )
@@ -66,6 +68,12 @@ def runtime_options(command: Callable[..., T]) -> Callable[..., T]:
     @click.option("--network", default="", help="docker: reach containers in this network.")
     @click.option("--cpus", type=click.FloatRange(min=0.01), help="docker: CPUs of a container.")
     @click.option("--memory", help="docker: memory of a container, such as 512m.")
+    @click.option(
+        "--volume",
+        "volumes",
+        multiple=True,
+        help="docker: NAME:/PATH or /FOLDER:/PATH, mounted in each instance; may be repeated.",
+    )
     @wraps(command)
     def with_runtime(
         *args: Any,
@@ -74,14 +82,15 @@ def runtime_options(command: Callable[..., T]) -> Callable[..., T]:
         network: str,
         cpus: float | None,
         memory: str | None,
+        volumes: tuple[str, ...],
         **rest: Any,
     ) -> T:
         containers = None
         if runtime == "docker":
-            containers = Containers(_given(env_file), network, cpus, memory)
-        elif env_file or network or cpus or memory:
+            containers = Containers(_given(env_file), network, cpus, memory, volumes)
+        elif env_file or network or cpus or memory or volumes:
             raise Invalid(
-                "--env-file, --network, --cpus and --memory are for containers."
+                "--env-file, --network, --cpus, --memory and --volume are for containers."
                 " Add --runtime docker or leave them out."
             )
         return command(*args, containers=containers, **rest)

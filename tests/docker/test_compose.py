@@ -18,6 +18,7 @@ from tests.images import ROOT, Context, built
 pytestmark = pytest.mark.docker
 
 FIRST, SECOND = camp.__version__, "98.7.6"
+WORDS = "What the year brought.\n"
 STORY_DEADLINE_S = 420
 SERVERS_DEADLINE_S = 300
 
@@ -85,9 +86,12 @@ def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
     stack.token = token.stdout.strip()
     took(stack, releases, FIRST, figure)
     assert stack.version() == FIRST
+    file = uploaded(stack)
     with asked(stack) as wrong:
         took(stack, releases, SECOND, figure)
     assert (stack.version(), wrong) == (SECOND, [])
+    with stack.as_user() as user:
+        assert user.get(file).text == WORDS
     # From now on the control API answers through Traefik as well.
     assert SECOND in stack.camp("env", "show", stack.name, at=stack.http)
 
@@ -95,6 +99,17 @@ def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
     assert again.returncode == 0, again.stderr
     stack.remove(engine)
     assert stack.remains(engine) == []
+
+
+def uploaded(stack: Stack) -> str:
+    """The path of a file that a user has put into a project."""
+    with stack.as_user() as user:
+        project = user.post("/api/v1/projects", json={"name": "Annual report"}).json()["id"]
+        files = f"/api/v1/projects/{project}/files"
+        text = {"content-type": "text/plain"}
+        made = user.post(files, params={"name": "a.txt"}, content=WORDS, headers=text)
+    assert made.status_code == 201, made.text
+    return f"{files}/{made.json()['id']}/content"
 
 
 def took(

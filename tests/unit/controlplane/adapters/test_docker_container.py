@@ -55,6 +55,20 @@ def test_the_release_has_the_last_word_on_what_an_instance_is(placement: Placeme
     assert "CAMP_DIGEST=mine" not in environ
 
 
+def test_volumes_are_for_instances_and_not_for_runs(placement: Placement) -> None:
+    mounted = replace(placement, volumes=("files:/var/lib/camp/files",))
+    made = docker_container.slot_config(mounted, 1, RELEASE, 20_001)
+    assert made["HostConfig"]["Binds"] == ["files:/var/lib/camp/files"]
+    run = docker_container.job_config(mounted, Job("r1/1", "host-a", RELEASE, ("migrate",)))
+    assert "Binds" not in run["HostConfig"]
+
+
+@pytest.mark.parametrize("volume", ["files", "files:relative", "a:/b:ro", ":/b"])
+def test_volume_that_cannot_be_mounted_is_named(placement: Placement, volume: str) -> None:
+    with pytest.raises(Invalid, match="NAME:/PATH"):
+        docker_container.check(replace(placement, volumes=(volume,)))
+
+
 def test_the_hosts_file_goes_over_what_the_agent_gives(placement: Placement) -> None:
     environ = docker_container.slot_config(placement, 1, RELEASE, 20_001)["Env"]
     assert "CAMP_AGENT_TOKEN=file" in environ
