@@ -17,7 +17,7 @@ from camp.access import AccessLayer
 from camp.auth import Authenticator, require_user
 from camp.cache import Cache
 from camp.chats.controller import ChatController
-from camp.chats.providers import EchoProvider, model_of
+from camp.chats.providers import EchoProvider, ModelProvider, model_of, saying
 from camp.chats.service import ChatService
 from camp.chats.telling import Teller
 from camp.db import Sessions, Statements, build_engine, build_sessions
@@ -129,7 +129,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.provider = EchoProvider()
     model = model_of(settings)
     state.teller = model and Teller(model, state.chats, state.lifecycle, settings)
-    _runs(state, sessions)
+    _runs(state, sessions, model)
     state.authenticator = Authenticator(settings, state.users.ensure)
 
 
@@ -153,14 +153,11 @@ def _projects(state: Any, sessions: Sessions) -> None:
     state.members = MemberService(sessions, state.roles, state.role_cache)
 
 
-def _runs(state: Any, sessions: Sessions) -> None:
+def _runs(state: Any, sessions: Sessions, model: ModelProvider | None) -> None:
     settings: Settings = state.settings
-    kinds = build_kinds(
-        state.chats.transcript,
-        lambda prompt: state.provider.tokens(prompt, start_at=0, delay_s=0),
-    )
+    kinds = build_kinds(state.chats.transcript, saying(state.provider, model, settings))
     state.nudges = Nudges(state.redis)
-    state.runs = RunService(sessions, kinds, state.nudges.send)
+    state.runs = RunService(sessions, kinds, state.nudges.send, settings.run_max_active)
     state.run_worker = RunWorker(
         Leases(sessions, settings.camp_instance, settings.run_lease_s),
         kinds,
@@ -168,6 +165,7 @@ def _runs(state: Any, sessions: Sessions) -> None:
         state.nudges,
         slots=settings.run_workers,
         lease_s=settings.run_lease_s,
+        retention_days=settings.run_retention_days,
     )
     state.metrics.gauge("camp_runs_held", "Runs in hand.", lambda: state.run_worker.held)
 

@@ -300,6 +300,12 @@ class TooManyRequests(CampError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRuns(TooManyRequests):
+    """As many runs of this user as may wait or run at once."""
+
+    code = "too_many_runs"
+
+
 class ModelFailed(CampError):
     """The model gave no answer, or stopped in the middle; told as an event of the stream."""
 

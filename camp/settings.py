@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chat_heartbeat_s: float
     run_workers: int
     run_lease_s: float
+    run_max_active: int
+    run_retention_days: int
     host: str
     port: int
     log_level: str
@@ -272,6 +274,8 @@ VARIABLES = (
     Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),
     Variable("RUN_WORKERS", _integer(0, 32), "2", "Set the runs at once; 0 works on none."),
     Variable("RUN_LEASE_S", _seconds(1, 300), "15", "Set how long a silent worker keeps a run."),
+    Variable("RUN_MAX_ACTIVE", _integer(1, 10_000), "100", "Set how many runs a user may have."),
+    Variable("RUN_RETENTION_DAYS", _integer(0, 3650), "30", "Set days; 0 keeps ended runs."),
     Variable("HOST", _text, "127.0.0.1", "Set the address to listen on."),
     Variable("PORT", _integer(0, 65535), "8000", "Set a free TCP port; 0 picks one."),
     Variable(

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal, Protocol
 
@@ -123,6 +123,25 @@ async def paced(
             if isinstance(piece, str):
                 limit_s, spoke = next_s, True
             yield piece
+
+
+def saying(
+    echo: EchoProvider, model: ModelProvider | None, settings: Settings
+) -> Callable[[str], AsyncGenerator[str, None]]:
+    """Answers a prompt outside of a chat: by the model, or else by the echo. Raises ModelFailed."""
+
+    async def say(prompt: str) -> AsyncGenerator[str, None]:
+        assert model is not None
+        answer = model.answer((Turn("user", prompt),))
+        limits_s = settings.llm_timeout_s, settings.llm_token_timeout_s
+        async with aclosing(paced(answer, *limits_s)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, str):
+                    yield piece
+
+    if model is None:
+        return lambda prompt: echo.tokens(prompt, start_at=0, delay_s=0)
+    return say
 
 
 def failure(status: int | None, cause: Exception) -> ModelFailed:

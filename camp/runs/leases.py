@@ -9,11 +9,14 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Update, and_, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Update, and_, delete, func, select, tuple_, update
 
 from camp.db import Sessions
-from camp.runs.models import ACTIVE, Run
+from camp.runs.models import ACTIVE, ENDED, Run
 from camp.runs.schemas import RunFault
+
+# Of one sweep: the next one goes on, and nobody waits for long behind it.
+FORGET_MAX = 500
 
 
 class LeaseLost(Exception):
@@ -127,6 +130,15 @@ class Leases:
                 ended = _change(Run.id.in_(select(locked.cte().c.id)))
                 error = msgspec.to_builtins(fault)
                 await session.execute(ended.values(state="failed", error=error, holder=None))
+
+    async def forget(self, after: timedelta) -> int:
+        """Delete runs that ended so long ago, at most `FORGET_MAX`; how many there were."""
+        old = select(Run.id).where(Run.state.in_(ENDED), Run.updated_at < func.now() - after)
+        some = old.order_by(Run.updated_at).limit(FORGET_MAX).with_for_update(skip_locked=True)
+        gone = delete(Run).where(Run.id.in_(select(some.cte().c.id))).returning(Run.id)
+        gone = gone.execution_options(synchronize_session=False)
+        async with self._sessions.begin() as session:
+            return len((await session.scalars(gone)).all())
 
     async def _write(self, lease: Lease, **values: Any) -> None:
         mine = and_(Run.id == lease.run_id, Run.fence == lease.fence, Run.state == "running")

@@ -12,6 +12,7 @@ from camp.db import TimedBase
 
 State = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 ACTIVE = ("waiting", "running")
+ENDED = ("succeeded", "failed", "cancelled")
 
 
 class Run(TimedBase):
@@ -27,6 +28,11 @@ class Run(TimedBase):
         UniqueConstraint("user_id", "idempotency_key"),
         Index("ix_runs_user_id_id", "user_id", "id"),
         Index("ix_runs_due_at", "due_at", postgresql_where=text("state IN ('waiting', 'running')")),
+        Index(
+            "ix_runs_ended",
+            "updated_at",
+            postgresql_where=text("state IN ('succeeded', 'failed', 'cancelled')"),
+        ),
         CheckConstraint(
             "state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
         ),

@@ -9,14 +9,16 @@ import msgspec
 from litestar.pagination import OffsetPagination
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from camp.db import Sessions, uuid7
-from camp.errors import IdempotencyKeyReused, RunActive, RunNotFound
+from camp.errors import IdempotencyKeyReused, RunActive, RunNotFound, TooManyRuns
 from camp.paging import PageQuery, page
 from camp.runs.kinds import Kinds, read_input
 from camp.runs.models import ACTIVE, Run
 from camp.runs.schemas import NewRun, RunFault, RunOut
 
+RETRY_AFTER_S = 10
 OrderBy = Literal["created_at", "updated_at", "state", "kind"]
 Nudge = Callable[[], Awaitable[None]]
 """Wakes the workers of all instances; lost, it costs them one poll."""
@@ -25,15 +27,16 @@ Nudge = Callable[[], Awaitable[None]]
 class RunService:
     """Use cases of runs; each opens one short session."""
 
-    def __init__(self, sessions: Sessions, kinds: Kinds, nudge: Nudge) -> None:
+    def __init__(self, sessions: Sessions, kinds: Kinds, nudge: Nudge, max_active: int) -> None:
         self._sessions = sessions
         self._kinds = kinds
         self._nudge = nudge
+        self._max_active = max_active
 
     async def start(self, user_id: UUID, new: NewRun, key: str | None) -> RunOut:
         """Make a run, or find the one that this key made.
 
-        Raises Invalid, RunInputInvalid, IdempotencyKeyReused.
+        Raises Invalid, RunInputInvalid, IdempotencyKeyReused, TooManyRuns.
         """
         kind, checked = read_input(self._kinds, new.kind, new.input)
         now = datetime.now(UTC)
@@ -54,7 +57,11 @@ class RunService:
         make = make.on_conflict_do_nothing(index_elements=["user_id", "idempotency_key"])
         same = select(Run).where(Run.user_id == user_id, Run.idempotency_key == key)
         async with self._sessions.begin() as session:
+            # One at a time for each user, or two at once would both find the last free place.
+            await session.execute(select(func.pg_advisory_xact_lock(_lock_of(user_id))))
             made = (await session.scalars(make.returning(Run))).one_or_none()
+            if made is not None:
+                await self._require_place(session, user_id)
             run = made or (await session.scalars(same)).one()
         if made is not None:
             await self._nudge()
@@ -64,6 +71,16 @@ class RunService:
                 " same kind and input as the first time."
             )
         return out(run)
+
+    async def _require_place(self, session: AsyncSession, user_id: UUID) -> None:
+        """Raises TooManyRuns, which takes back the one that was just made."""
+        active = select(func.count()).where(Run.user_id == user_id, Run.state.in_(ACTIVE))
+        if (await session.scalar(active) or 0) > self._max_active:
+            raise TooManyRuns(
+                f"{self._max_active} of your runs wait or run already. Try again when one has"
+                " ended, or cancel one.",
+                retry_after_s=RETRY_AFTER_S,
+            )
 
     async def page(
         self, user_id: UUID, state: str | None, asked: PageQuery
@@ -102,6 +119,11 @@ class RunService:
             if run.state in ACTIVE:
                 raise RunActive("The run has not ended. Cancel it first.")
             await session.delete(run)
+
+
+def _lock_of(user_id: UUID) -> int:
+    """A number for PostgreSQL's advisory locks; two users with the same one only wait."""
+    return int.from_bytes(user_id.bytes[-8:], signed=True)
 
 
 def _owned(run: Run | None, user_id: UUID) -> Run:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -60,6 +61,7 @@ class RunWorker:
         *,
         slots: int,
         lease_s: float,
+        retention_days: int,
     ) -> None:
         self._leases = leases
         self._kinds = kinds
@@ -67,6 +69,7 @@ class RunWorker:
         self._nudges = nudges
         self._slots = slots
         self._lease_s = lease_s
+        self._retention = timedelta(days=retention_days)
         self._held: dict[asyncio.Task[None], Lease] = {}
         self._renewed_at = self._swept_at = time.monotonic()
         self._loop: asyncio.Task[None] | None = None
@@ -137,6 +140,8 @@ class RunWorker:
         if time.monotonic() - self._swept_at >= SWEEP_S:
             self._swept_at = time.monotonic()
             await self._leases.sweep()
+            if self._retention:
+                await self._leases.forget(self._retention)
         free = self._slots - len(self._held)
         if free <= 0 or self._lifecycle.draining.is_set():
             return

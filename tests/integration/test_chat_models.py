@@ -203,3 +203,21 @@ async def test_answer_that_is_still_being_said_is_waited_for(migrated_database_u
             again = await say(other, chat_id, last=f"{question}:@0")
             assert (words(again), again[-1][1]["code"]) == ("Good", "answer_cut")
             assert words(await telling) == "Good"
+
+
+async def test_run_that_summarises_a_chat_asks_the_model(migrated_database_url: str) -> None:
+    async with (
+        fake_models() as fake,
+        client_of(model(migrated_database_url, fake, RUN_WORKERS="1")) as client,
+    ):
+        chat_id = await chat(client)
+        await say(client, chat_id, "bread and butter")
+        work = {"kind": "summarise_chat", "input": {"chat_id": chat_id}}
+        path = f"/api/v1/runs/{(await client.post('/api/v1/runs', json=work)).json()['id']}"
+
+        async def summarised() -> bool:
+            return bool((await client.get(path)).json()["state"] == "succeeded")
+
+        assert await eventually(summarised)
+        assert (await client.get(path)).json()["result"] == {"summary": "Good day ☀"}
+        assert "bread and butter" in fake.requests[-1]["messages"][-1]["content"]

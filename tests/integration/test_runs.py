@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,32 @@ async def test_run_is_forgotten_once_it_has_ended(migrated_database_url: str) ->
         await client.post(f"{path}/cancel")
         assert (await client.delete(path)).status_code == 204
         assert (await client.get(path)).json()["code"] == "run_not_found"
+
+
+async def test_user_has_so_many_runs_under_way_and_no_more(migrated_database_url: str) -> None:
+    async with client_of(settings(migrated_database_url, RUN_MAX_ACTIVE="3")) as client:
+        begun = await asyncio.gather(*(start(client, echo(), f"key-{n}") for n in range(8)))
+        assert sorted(r.status_code for r in begun) == [202] * 3 + [429] * 5
+        refused = next(r for r in begun if r.status_code == 429)
+        assert (refused.json()["code"], refused.headers["retry-after"]) == ("too_many_runs", "10")
+        known = next(r for r in begun if r.status_code == 202).json()["id"]
+        key = f"key-{[r.status_code for r in begun].index(202)}"
+        assert (await start(client, echo(), key)).json()["id"] == known
+        await client.post(f"{RUNS}/{known}/cancel")
+        assert (await start(client, echo())).status_code == 202
+
+
+async def test_old_runs_are_forgotten_and_young_ones_kept(migrated_database_url: str) -> None:
+    async with client_of(settings(migrated_database_url)) as client:
+        old, young, waiting = [(await start(client, echo())).json()["id"] for _ in range(3)]
+        for run in (old, young):
+            await client.post(f"{RUNS}/{run}/cancel")
+        engine = build_engine(settings(migrated_database_url))
+        long_ago = "UPDATE runs SET updated_at = now() - interval '31 days' WHERE id IN (:a, :b)"
+        async with engine.begin() as connection:
+            await connection.execute(text(long_ago), {"a": old, "b": waiting})
+        leases = Leases(build_sessions(engine), "test", lease_s=60)
+        assert [await leases.forget(timedelta(days=30)) for _ in range(2)] == [1, 0]
+        await engine.dispose()
+        left = {run["id"] for run in (await client.get(RUNS)).json()["items"]}
+        assert left == {young, waiting}
