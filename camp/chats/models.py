@@ -1,9 +1,10 @@
 """The tables of chats."""
 
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, false
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from camp.db import TimedBase
@@ -41,3 +42,5 @@ class Message(TimedBase):
     model: Mapped[str | None]
     # Only the beginning was said: the client left, the instance drained, or the model failed.
     cut: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    # While more is being said. Whoever says it sets it anew; when it has passed, they are gone.
+    said_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

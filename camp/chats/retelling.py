@@ -44,16 +44,22 @@ def parse_mark(last_event_id: str) -> Mark | None:
 
 
 async def stream(
-    mark: Mark, chats: ChatService, lifecycle: Lifecycle
+    mark: Mark, chats: ChatService, lifecycle: Lifecycle, awaited_s: float = AWAITED_S
 ) -> AsyncGenerator[bytes, None]:
-    """Events: what is kept after the place as one `token`, then `done`, or `error` if it is cut.
+    """Events: what is kept after the place as `token`, then `done`, or `error` if it is cut.
 
-    An answer that another stream still says is waited for; `draining` asks to do so elsewhere.
+    An answer that another stream still says is followed as it is kept; one that nobody goes on
+    with, since its instance was killed, is cut where it was kept last. `draining` asks to go on
+    elsewhere.
     """
-    deadline = time.monotonic() + AWAITED_S
+    deadline = time.monotonic() + awaited_s
     try:
-        while (kept := await chats.answer_to(mark.question_id)) is None:
-            if time.monotonic() >= deadline:
+        while (kept := await chats.answer_to(mark.question_id)) is None or kept.under_way:
+            if kept is not None:
+                for event in _new(mark, kept):
+                    yield event
+                mark = Mark(mark.question_id, max(mark.heard, len(kept.content.encode())))
+            elif time.monotonic() >= deadline:
                 lost = AnswerLost("What was said is not kept. Ask the question again.")
                 yield fault(lost, retryable=False)
                 return
@@ -71,10 +77,14 @@ async def stream(
         yield event
 
 
-def _rest(mark: Mark, kept: KeptAnswer) -> list[bytes]:
+def _new(mark: Mark, kept: KeptAnswer) -> list[bytes]:
     content = kept.content.encode()
     rest = content[mark.heard :].decode("utf-8", "replace")
-    events = [token(mark.question_id, rest, len(content))] if rest else []
+    return [token(mark.question_id, rest, len(content))] if rest else []
+
+
+def _rest(mark: Mark, kept: KeptAnswer) -> list[bytes]:
+    events = _new(mark, kept)
     if kept.cut:
         cut = AnswerCut("The answer ends here; what was said is kept. Ask for the rest.")
         return [*events, fault(cut, retryable=False)]

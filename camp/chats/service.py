@@ -1,6 +1,7 @@
 """What can be done with chats."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -37,12 +38,16 @@ _OLDER = _OWN.where(Chat.id < bindparam("before"))
 
 
 class Said(msgspec.Struct, frozen=True):
-    """An answer to keep: who said it, what it took if that was told, and whether it is cut."""
+    """An answer to keep: who said it, what it took if that was told, and whether it is cut.
+
+    `more_within_s`: it goes on, and is kept again by then; None once it has ended.
+    """
 
     content: str
     model: str
     usage: Usage | None = None
     cut: bool = False
+    more_within_s: float | None = None
 
 
 class KeptAnswer(msgspec.Struct, frozen=True):
@@ -52,6 +57,7 @@ class KeptAnswer(msgspec.Struct, frozen=True):
     content: str
     completion_tokens: int | None
     cut: bool
+    under_way: bool
 
 
 class ChatService:
@@ -127,29 +133,41 @@ class ChatService:
         return bounded([Turn(role, content) for role, content in rows])
 
     async def answer_to(self, question_id: UUID) -> KeptAnswer | None:
-        """The answer that is kept, whole or cut; None while there is none."""
-        find = select(Message.id, Message.content, Message.completion_tokens, Message.cut)
+        """The answer as far as it is kept; None while there is none."""
+        under_way = func.coalesce(Message.said_until > func.now(), False)
+        find = select(
+            Message.id, Message.content, Message.completion_tokens, Message.cut, under_way
+        )
         async with self._sessions() as session:
             found = await session.execute(find.where(Message.in_reply_to == question_id))
             row = found.one_or_none()
         return None if row is None else KeptAnswer(*row)
 
     async def keep_answer(self, chat_id: UUID, question_id: UUID, said: Said) -> UUID:
-        """Keep the answer; its id. A second instance that finished it too changes nothing."""
+        """Keep the answer, over what was kept while it was under way; its id.
+
+        A second instance that finished it too changes nothing.
+        """
         find = select(Message.id).where(Message.in_reply_to == question_id)
+        more_s = said.more_within_s
+        content = {
+            "content": said.content,
+            "prompt_tokens": said.usage and said.usage.prompt_tokens,
+            "completion_tokens": said.usage and said.usage.completion_tokens,
+            "model": said.model,
+            "cut": said.cut,
+            "said_until": None if more_s is None else func.now() + timedelta(seconds=more_s),
+        }
         make = insert(Message).values(
-            id=uuid7(),
-            chat_id=chat_id,
-            role="assistant",
-            content=said.content,
-            in_reply_to=question_id,
-            prompt_tokens=said.usage and said.usage.prompt_tokens,
-            completion_tokens=said.usage and said.usage.completion_tokens,
-            model=said.model,
-            cut=said.cut,
+            id=uuid7(), chat_id=chat_id, role="assistant", in_reply_to=question_id, **content
+        )
+        keep = make.on_conflict_do_update(
+            index_elements=["in_reply_to"],
+            set_=content | {"updated_at": func.now()},
+            where=Message.said_until.is_not(None),
         )
         async with self._sessions.begin() as session:
-            await session.execute(make.on_conflict_do_nothing(index_elements=["in_reply_to"]))
+            await session.execute(keep)
             return (await session.scalars(find)).one()
 
     async def usage(self, user_id: UUID, days: int) -> list[DayUsage]:

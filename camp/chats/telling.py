@@ -19,6 +19,10 @@ from camp.settings import Settings
 log = structlog.get_logger("camp.chats")
 
 KEEP_TIMEOUT_S = 5.0
+# What was said is kept this often while more comes: so much is lost when the instance is killed.
+KEEP_EVERY_S = 2.0
+# Who is not heard of for three times that long is gone.
+MORE_WITHIN_S = 3 * KEEP_EVERY_S
 # What a client may be behind before the model is no longer read from.
 EVENTS_AHEAD = 100
 
@@ -111,7 +115,7 @@ class Teller:
         with self._lifecycle.chat_stream():
             ending: bytes
             try:
-                await self._say(question, saying, events)
+                await self._say_and_keep(question, saying, events)
             except asyncio.CancelledError:
                 await self._keep(question, saying, cut=True)
                 raise
@@ -125,6 +129,20 @@ class Teller:
                 ending = await self._finished(question, saying)
             await events.put(ending)
             await events.put(None)
+
+    async def _say_and_keep(self, question: Question, saying: Saying, events: Events) -> None:
+        keeping = asyncio.create_task(self._keep_so_far(question, saying))
+        try:
+            await self._say(question, saying, events)
+        finally:
+            # Ended before the whole answer is kept, or the two would be in each other's way.
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _keep_so_far(self, question: Question, saying: Saying) -> None:
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            await self._keep(question, saying, cut=True, more_within_s=MORE_WITHIN_S)
 
     async def _say(self, question: Question, saying: Saying, events: Events) -> None:
         pieces = paced(self._model.answer(question.turns), self._first_s, self._next_s)
@@ -147,11 +165,18 @@ class Teller:
         tokens = None if saying.usage is None else saying.usage.completion_tokens
         return done(question.question_id, answer_id, tokens)
 
-    async def _keep(self, question: Question, saying: Saying, *, cut: bool) -> UUID | None:
+    async def _keep(
+        self,
+        question: Question,
+        saying: Saying,
+        *,
+        cut: bool,
+        more_within_s: float | None = None,
+    ) -> UUID | None:
         """The answer's id, or None when nothing was said of it or it could not be kept."""
         if cut and not saying.size:
             return None
-        said = Said(saying.text, self._model.model, saying.usage, cut)
+        said = Said(saying.text, self._model.model, saying.usage, cut, more_within_s)
         try:
             async with asyncio.timeout(KEEP_TIMEOUT_S):
                 return await self._chats.keep_answer(question.chat_id, question.question_id, said)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from camp.chats import retelling
+from camp.chats.service import Said
 from tests.fakes.models import FakeModels, fake_models, variables
 from tests.served import serving
-from tests.service import client_of, settings
+from tests.service import USER, client_of, running, settings
 from tests.waiting import eventually
 
 API = "/api/v1/chats"
@@ -221,3 +225,73 @@ async def test_run_that_summarises_a_chat_asks_the_model(migrated_database_url: 
         assert await eventually(summarised)
         assert (await client.get(path)).json()["result"] == {"summary": "Good day ☀"}
         assert "bread and butter" in fake.requests[-1]["messages"][-1]["content"]
+
+
+async def test_answer_of_a_killed_instance_ends_where_it_was_kept_last(
+    tmp_path: Path, migrated_database_url: str
+) -> None:
+    async with fake_models() as fake, client_of(model(migrated_database_url, fake)) as other:
+        fake.silent_after = 2
+        chats = other.app.state.chats  # type: ignore[attr-defined]
+        chat_id = await chat(other)
+        with running(tmp_path, migrated_database_url, **variables("openai", fake)) as killed:
+            async with httpx.AsyncClient(base_url=killed.url, headers=USER) as one:
+                telling = asyncio.create_task(say(one, chat_id))
+                assert await eventually(lambda: len(fake.requests) == 1)
+                question = (await messages(other, chat_id))[-1]["id"]
+                following = asyncio.create_task(say(other, chat_id, last=f"{question}:@0"))
+
+                async def kept() -> bool:
+                    found = await chats.answer_to(UUID(question))
+                    return found is not None and found.under_way and found.content == "Good day"
+
+                assert await eventually(kept)
+                killed.process.kill()
+                with pytest.raises(httpx.TransportError):
+                    await telling
+        told = await following
+        assert (words(told), told[-1][1]["code"]) == ("Good day", "answer_cut")
+
+
+async def test_answer_of_which_nothing_was_kept_is_lost_and_said_to_be(
+    migrated_database_url: str,
+) -> None:
+    async with fake_models() as fake, client_of(model(migrated_database_url, fake)) as client:
+        state = client.app.state  # type: ignore[attr-defined]
+        mark = retelling.Mark(uuid4(), 0)
+        told = [e async for e in retelling.stream(mark, state.chats, state.lifecycle, awaited_s=0)]
+        assert events(b"".join(told).decode())[-1][1]["code"] == "answer_lost"
+
+
+async def test_wait_for_an_answer_moves_on_when_the_instance_drains(
+    migrated_database_url: str,
+) -> None:
+    async with fake_models() as fake, client_of(model(migrated_database_url, fake)) as client:
+        state = client.app.state  # type: ignore[attr-defined]
+        state.lifecycle.drain(0)
+        await state.lifecycle.expired.wait()
+        stream = retelling.stream(retelling.Mark(uuid4(), 0), state.chats, state.lifecycle)
+        assert events(b"".join([e async for e in stream]).decode())[-1][0] == "draining"
+
+
+async def test_whole_answer_takes_the_place_of_what_was_kept_of_it_and_stays(
+    migrated_database_url: str,
+) -> None:
+    async with client_of(settings(migrated_database_url)) as client:
+        state = client.app.state  # type: ignore[attr-defined]
+        chats, chat_id = state.chats, UUID(await chat(client))
+        me = UUID((await client.get("/api/v1/users/me")).json()["id"])
+        question = await chats.ask(me, chat_id, "hello")
+        part, whole = Said("Good", "m", cut=True, more_within_s=60), Said("Good day", "m")
+        following = retelling.stream(retelling.Mark(question, 0), chats, state.lifecycle)
+        await chats.keep_answer(chat_id, question, part)
+        told = [await anext(following)]
+        for said in (whole, part):
+            await chats.keep_answer(chat_id, question, said)
+        told += [event async for event in following]
+        heard = events(b"".join(told).decode())
+        assert [(name, data.get("text")) for name, data, _ in heard] == [
+            ("token", "Good"),
+            ("token", " day"),
+            ("done", None),
+        ]
