@@ -29,7 +29,7 @@ from controlplane.demo.http1 import Http
 from controlplane.demo.loading import LoadProcess
 from controlplane.demo.processes import Processes
 from controlplane.demo.site import Site, opened, until
-from controlplane.demo.stage import Servers, sources
+from controlplane.demo.stage import sources
 from controlplane.demo.streams import follow
 from controlplane.domain.errors import ControlError
 from controlplane.domain.model import State
@@ -94,18 +94,10 @@ class Survival(Struct, frozen=True, kw_only=True):
         )
 
 
-class Shared(Processes):
-    """Instances of all hosts keep files in one folder, as they would in a bucket."""
-
-    def agent(self, servers: Servers) -> tuple[tuple[str, ...], dict[str, str]]:
-        arguments, environ = super().agent(servers)
-        return arguments, environ | {"STORAGE_URL": f"file://{self._folder}/files"}
-
-
 async def survive(folder: Path, size: Size) -> Survival:
     """Replace three instances under all this. Raises ControlError, httpx.HTTPError, Cut."""
     policy = POLICY.format(drain_deadline_s=size.drain_deadline_s)
-    hosting = Shared(folder, sources())
+    hosting = Processes(folder, sources())
     async with opened(folder, hosting, _say, interval_s=SAMPLE_INTERVAL_S, policy=policy) as site:
         first = await site.client.start(site.environment, "1.0.0", reason="benchmark")
         await site.finished(first)

@@ -115,7 +115,12 @@ async def start_servers(
 
 def environ(folder: Path, servers: Servers) -> dict[str, str]:
     """What every process of the demo is told."""
-    return environment() | mark(folder) | settings(servers) | {"PYTHONUNBUFFERED": "1"}
+    ours = {
+        "PYTHONUNBUFFERED": "1",
+        # One folder: the demo's hosts are one machine.
+        "STORAGE_URL": f"file://{folder.absolute() / 'files'}",
+    }
+    return environment() | mark(folder) | settings(servers) | ours
 
 
 def settings(servers: Servers, host: str = LOOPBACK) -> dict[str, str]:
