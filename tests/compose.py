@@ -83,7 +83,7 @@ class Stack:
         """What the engine still has of it."""
         project: Filters = {"label": f"com.docker.compose.project={self.name}"}
         found: list[Any] = [
-            *client.containers.list(all=True, filters=project),
+            *client.containers.list(all=True, ignore_removed=True, filters=project),
             *self._instances(client),
             *client.networks.list(filters=project),
             *client.volumes.list(filters=project),
@@ -104,7 +104,7 @@ class Stack:
 
     def _instances(self, client: docker.DockerClient) -> list[Any]:
         wanted: Filters = {"label": f"camp.environment={self.name}"}
-        found: list[Any] = client.containers.list(all=True, filters=wanted)
+        found: list[Any] = client.containers.list(all=True, ignore_removed=True, filters=wanted)
         return found
 
     def _run(self, command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:

@@ -108,7 +108,9 @@ class DockerGround:
 
     def containers(self, *labels: str) -> list[Any]:
         wanted = [f"camp.environment={self.placement.environment}", *labels]
-        found: list[Any] = self.images.client.containers.list(all=True, filters={"label": wanted})
+        found: list[Any] = self.images.client.containers.list(
+            all=True, ignore_removed=True, filters={"label": wanted}
+        )
         return found
 
     async def until(self, holds: Callable[[], Awaitable[object]]) -> bool:

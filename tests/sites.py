@@ -66,7 +66,10 @@ class DockerSite(Site):
         filters: dict[str, Any] = {
             "label": [f"camp.{name}={value}" for name, value in wanted.items()]
         }
-        found: list[Any] = self.client.containers.list(all=True, filters=filters)
+        # Each one is inspected after it was listed, and may be gone by then.
+        found: list[Any] = self.client.containers.list(
+            all=True, ignore_removed=True, filters=filters
+        )
         return found
 
     async def deployed(self, version: str) -> None:

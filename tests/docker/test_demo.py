@@ -41,7 +41,7 @@ def test_killed_demo_leaves_no_container_and_no_image(
     engine.containers.run(
         base, ["sleep", "60"], detach=True, labels={"camp.environment": name}, init=True
     )
-    assert engine.containers.list(all=True, filters={"label": label})
+    assert engine.containers.list(all=True, ignore_removed=True, filters={"label": label})
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path), name], stdout=subprocess.PIPE
     )
@@ -50,7 +50,10 @@ def test_killed_demo_leaves_no_container_and_no_image(
         owner.stdout.readline()
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
-    assert wait_until(lambda: not engine.containers.list(all=True, filters={"label": label}), 30)
+    assert wait_until(
+        lambda: not engine.containers.list(all=True, ignore_removed=True, filters={"label": label}),
+        30,
+    )
     assert wait_until(lambda: not tags(engine, name), 30)
     assert engine.images.get(base).id
 
