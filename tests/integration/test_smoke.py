@@ -15,6 +15,8 @@ from tests.served import serving
 from tests.service import NO_DATABASE, running
 
 TOKEN = "test-token"
+# What is not about time has plenty of it.
+PATIENT_S = "20"
 
 
 def smoke(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +49,7 @@ def test_whole_instance_passes_within_three_seconds_and_nothing_is_left(
 
 def test_wrong_token_is_an_exit_code_of_its_own(tmp_path: Path, migrated_database_url: str) -> None:
     with running(tmp_path, migrated_database_url) as instance:
-        done = smoke(instance.url, "--token", "wrong")
+        done = smoke(instance.url, "--token", "wrong", "--timeout", PATIENT_S)
         assert done.returncode == 6
         assert "FAIL  users" in done.stdout
         assert "pass  health" in done.stdout
@@ -55,7 +57,7 @@ def test_wrong_token_is_an_exit_code_of_its_own(tmp_path: Path, migrated_databas
 
 async def test_what_does_not_work_is_named_with_the_problem() -> None:
     async with serving(NO_DATABASE) as served:
-        report, refused = await visit(served.url, "camp-dev-token")
+        report, refused = await visit(served.url, "camp-dev-token", float(PATIENT_S))
         failed = {check.check: check.detail for check in report.checks if not check.passed}
         assert (report.passed, refused) == (False, False)
         assert set(failed) == {"health", "users", "projects", "files", "chats", "runs"}
