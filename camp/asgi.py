@@ -145,7 +145,13 @@ def _limiter(settings: Settings, metrics: Metrics) -> RateLimiter | None:
 
 
 def _projects(state: Any, sessions: Sessions) -> None:
-    state.role_cache = Cache(state.redis, "role", roles.TTL_S, state.metrics.count_cache)
+    state.role_cache = Cache(
+        state.redis,
+        "role",
+        ttl_s=roles.TTL_S,
+        timeout_s=state.settings.redis_timeout_s,
+        tally=state.metrics.count_cache,
+    )
     state.roles = roles.CachedRoles(sessions, state.role_cache)
     state.projects = ProjectService(sessions, state.roles, state.role_cache)
     storage = ObjectStorage(state.settings.storage_url, state.settings.storage_options)
@@ -156,7 +162,7 @@ def _projects(state: Any, sessions: Sessions) -> None:
 def _runs(state: Any, sessions: Sessions, model: ModelProvider | None) -> None:
     settings: Settings = state.settings
     kinds = build_kinds(state.chats.transcript, saying(state.provider, model, settings))
-    state.nudges = Nudges(state.redis)
+    state.nudges = Nudges(state.redis, settings.redis_timeout_s)
     state.runs = RunService(sessions, kinds, state.nudges.send, settings.run_max_active)
     state.run_worker = RunWorker(
         Leases(sessions, settings.camp_instance, settings.run_lease_s),

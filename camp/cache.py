@@ -11,7 +11,6 @@ import structlog
 
 log = structlog.get_logger("camp.cache")
 
-OPERATION_TIMEOUT_S = 0.2
 # After a failure Redis is left alone for so long: a dead one costs one request a pause its
 # timeout, and not each of them.
 PAUSE_S = 2.0
@@ -33,6 +32,7 @@ RENEW = """
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], '#', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
 """
 
 Load = Callable[[], Awaitable[str]]
@@ -47,10 +47,13 @@ class Cache:
     the most, whatever went wrong.
     """
 
-    def __init__(self, redis: Any, name: str, ttl_s: float, tally: Tally) -> None:
+    def __init__(
+        self, redis: Any, name: str, *, ttl_s: float, timeout_s: float, tally: Tally
+    ) -> None:
         self._redis = redis
         self._name = name
         self._ttl_s = ttl_s
+        self._timeout_s = timeout_s
         self._tally = tally
         self._retry_at = 0.0
         self._owed: dict[str, float] = {}
@@ -111,20 +114,21 @@ class Cache:
         arguments = (self._key(group), generation, int(ttl_s * 1000))
         if self._redis is None:
             return True
-        done = await self._ask(lambda r: r.eval(RENEW, 1, *arguments), absent=True)
+        # Not put off by a pause: until it is told, the other instances serve what was.
+        done = await self._ask(lambda r: r.eval(RENEW, 1, *arguments), urgent=True)
         return done is not None
 
-    async def _ask(self, command: Callable[[Any], Awaitable[Any]], absent: Any = None) -> Any:
-        """What Redis answers (`absent` for nil), or None when it is off or does not answer."""
-        if self._redis is None or time.monotonic() < self._retry_at:
+    async def _ask(self, command: Callable[[Any], Awaitable[Any]], *, urgent: bool = False) -> Any:
+        """What Redis answers, or None when it is off or does not answer."""
+        if self._redis is None or (time.monotonic() < self._retry_at and not urgent):
             return None
         from redis.exceptions import RedisError
 
         probing = self._retry_at > 0
         if probing:  # meanwhile the others go on without
-            self._retry_at = time.monotonic() + PAUSE_S
+            self._retry_at = time.monotonic() + self._timeout_s + PAUSE_S
         try:
-            async with asyncio.timeout(OPERATION_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer = await command(self._redis)
         except (RedisError, OSError, TimeoutError) as error:
             self._retry_at = time.monotonic() + PAUSE_S
@@ -132,7 +136,7 @@ class Cache:
                 log.warning("cache off", cache=self._name, cause=repr(error))
             return None
         self._retry_at = 0.0
-        return absent if answer is None else answer
+        return answer
 
     def _owe(self, group: str) -> None:
         """Empty the group as soon as Redis answers; until then this instance does not ask it."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("camp.ratelimit")
 
-REDIS_TIMEOUT_S = 0.25
 # A dead Redis is asked again by one request this often; the others do not wait for it.
 RETRY_S = 2.0
 # A count outlives its window by what two clocks may differ: it is named by the window it is of.
@@ -76,7 +75,8 @@ class RateLimiter:
         self._window_s = WINDOWS_S[unit]
         self._failure = settings.rate_limit_failure
         self._clock = clock
-        self._shared = _shared_counts(settings.redis_url, self._window_s)
+        self._timeout_s = settings.redis_timeout_s
+        self._shared = _shared_counts(settings, self._window_s)
         self._local: Counter[str] = Counter()
         self._local_window = 0
         self._retry_at = 0.0
@@ -127,11 +127,12 @@ class RateLimiter:
         if self.down and now < self._retry_at:
             return None
         # Set before asking: while this one asks, the others take Redis for dead.
-        self._retry_at = now + RETRY_S
+        self._retry_at = now + self._timeout_s + RETRY_S
         try:
-            async with asyncio.timeout(REDIS_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 count = await self._shared.add(name)
         except (RedisError, OSError, TimeoutError) as error:
+            self._retry_at = time.monotonic() + RETRY_S
             self._note(down=True, cause=repr(error))
             return None
         self._note(down=False)
@@ -223,17 +224,17 @@ async def _spend(connection: ASGIConnection[Any, Any, Any, Any], key: str) -> No
         )
 
 
-def _shared_counts(url: str | None, window_s: int) -> "SharedCounts | None":
-    if url is None:
+def _shared_counts(settings: Settings, window_s: int) -> "SharedCounts | None":
+    if settings.redis_url is None:
         return None
     from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
     redis = Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
     return SharedCounts(redis, window_s)

@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str
     database_allow_plaintext: bool
     redis_url: str | None
+    redis_timeout_s: float
     secret_key: str
     dev_mock_token: str
     allowed_origins: tuple[str, ...]
@@ -224,6 +225,7 @@ VARIABLES = (
     ),
     Variable("DATABASE_ALLOW_PLAINTEXT", _flag, "false", "Set true or false."),
     Variable("REDIS_URL", _redis_url, None, "Set redis://HOST:6379/0 or unset it.", secret=True),
+    Variable("REDIS_TIMEOUT_S", _seconds(0.05, 2), "0.25", "Set how long a call may wait for it."),
     Variable(
         "SECRET_KEY",
         _text,

@@ -36,13 +36,15 @@ PRODUCTION = {
     "ENTRA_TENANT_ID": "11111111-2222-3333-4444-555555555555",
     "ENTRA_AUDIENCE": "api://camp",
 }
+# A busy machine is no Redis that hangs.
+PATIENT = {"REDIS_TIMEOUT_S": "2"}
 USER = {"authorization": "Bearer test-token"}
 
 
 def settings(database_url: str = NO_DATABASE, **variables: str) -> Settings:
     """Settings of a test; `variables` are environment variables."""
     given = {"DATABASE_URL": database_url, "DEV_MOCK_TOKEN": "test-token"}
-    given |= {"RUN_WORKERS": "0"}  # they would take connections that a test counts
+    given |= PATIENT | {"RUN_WORKERS": "0"}  # they would take connections that a test counts
     return load(given | variables, Path("no-such-folder"))
 
 
@@ -107,7 +109,7 @@ def running(folder: Path, database_url: str, **variables: str) -> Iterator[Insta
 def _environ(database_url: str) -> dict[str, str]:
     root = str(Path(__file__).parent.parent)
     ours = {"DATABASE_URL": database_url, "DEV_MOCK_TOKEN": "test-token", "PYTHONPATH": root}
-    ours |= {"RUN_WORKERS": "0"}
+    ours |= PATIENT | {"RUN_WORKERS": "0"}
     kept = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME"} or "COVERAGE" in k}
     return kept | ours
 

@@ -22,7 +22,6 @@ from camp.storage_url import folder_of
 # /health is asked several times a second while an instance drains; the counts in it are exact,
 # only the words about database and Redis may be this old.
 HEALTH_MAX_AGE_S = 1.0
-REDIS_TIMEOUT_S = 0.5
 FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
@@ -133,7 +132,7 @@ async def _redis(state: State) -> Any:
     from redis.exceptions import RedisError
 
     try:
-        async with asyncio.timeout(REDIS_TIMEOUT_S):
+        async with asyncio.timeout(state.settings.redis_timeout_s):
             await state.redis.ping()
     except (RedisError, OSError, TimeoutError):
         return "down"

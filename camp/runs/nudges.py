@@ -8,7 +8,6 @@ import structlog
 log = structlog.get_logger("camp.runs")
 
 CHANNEL = "camp:runs"
-SEND_TIMEOUT_S = 0.2
 LISTEN_S = 30.0
 PAUSE_S = 2.0
 
@@ -16,8 +15,9 @@ PAUSE_S = 2.0
 class Nudges:
     """Wakes this instance at once, the others through Redis (None: by their polls)."""
 
-    def __init__(self, redis: Any) -> None:
+    def __init__(self, redis: Any, timeout_s: float) -> None:
         self._redis = redis
+        self._timeout_s = timeout_s
         self._woken = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
 
@@ -44,7 +44,7 @@ class Nudges:
         from redis.exceptions import RedisError
 
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 await self._redis.publish(CHANNEL, b"")
         except (RedisError, OSError, TimeoutError) as error:
             log.debug("nudge lost", cause=repr(error))
