@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import httpx
 import structlog
@@ -71,6 +72,16 @@ async def client_of(
         ) as client:
             client.app = app  # type: ignore[attr-defined]  # for tests that look inside
             yield client
+
+
+async def own_id(client: httpx.AsyncClient) -> UUID:
+    """The id of the signed-in user."""
+    return UUID((await client.get("/api/v1/users/me")).json()["id"])
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """Status and code of an answer that is an error."""
+    return response.status_code, response.json()["code"]
 
 
 @dataclass(frozen=True, slots=True)

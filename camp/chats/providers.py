@@ -130,8 +130,10 @@ def saying(
 ) -> Callable[[str], AsyncGenerator[str, None]]:
     """Answers a prompt outside of a chat: by the model, or else by the echo. Raises ModelFailed."""
 
+    if model is None:
+        return lambda prompt: echo.tokens(prompt, start_at=0, delay_s=0)
+
     async def say(prompt: str) -> AsyncGenerator[str, None]:
-        assert model is not None
         answer = model.answer((Turn("user", prompt),))
         limits_s = settings.llm_timeout_s, settings.llm_token_timeout_s
         async with aclosing(paced(answer, *limits_s)) as pieces:
@@ -139,8 +141,6 @@ def saying(
                 if isinstance(piece, str):
                     yield piece
 
-    if model is None:
-        return lambda prompt: echo.tokens(prompt, start_at=0, delay_s=0)
     return say
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.domain.fleet import Member
+from controlplane.domain.fleet import Job, Member
 from controlplane.domain.model import Blocker, Release, State
 
 
@@ -36,19 +36,14 @@ class DropImage:
 class RunMigration:
     """Run the release's own `camp migrate upgrade` once, on one host."""
 
-    host: str
-    job: str
-    release: Release
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)
 class RunChecks:
     """Run the release's own `camp smoke URL` once, on one host."""
 
-    host: str
-    job: str
-    release: Release
-    command: tuple[str, ...]
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)

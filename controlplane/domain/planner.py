@@ -92,8 +92,7 @@ def _migrating(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
         case Wait() as wait:
             return _waiting(rollout, wait, now)
         case Job() as job:
-            run = RunMigration(job.host, job.id, job.release)
-            return Plan((run,), State.MIGRATING, f"{job.host} runs the migration.")
+            return Plan((RunMigration(job),), State.MIGRATING, f"{job.host} runs the migration.")
         case None:
             return Plan((), State.PROGRESSING, "The schema is what the release needs.")
 
@@ -135,8 +134,9 @@ def _checking(rollout: Rollout, fleet: Fleet, now: float) -> Plan | None:
         case Wait() as wait:
             return _waiting(rollout, wait, now)
         case Job() as job:
-            run = RunChecks(job.host, job.id, job.release, job.command)
-            return Plan((run,), State.VERIFYING, f"{job.host} uses the service as a user would.")
+            return Plan(
+                (RunChecks(job),), State.VERIFYING, f"{job.host} uses the service as a user would."
+            )
         case None:
             return None
 

@@ -129,8 +129,10 @@ def _apply(draft: _Draft, action: Action) -> None:
             held = _images(draft, host)
             draft.images[host] = tuple(r for r in held if r.digest != digest)
             draft.events.append(("action", f"{host} may prune {digest[:19]}"))
-        case RunMigration() | RunChecks():
-            _run(draft, action)
+        case RunMigration(job) | RunChecks(job):
+            does = "migrates with" if isinstance(action, RunMigration) else "checks the service of"
+            draft.jobs.append(job)
+            draft.events.append(("action", f"{job.host} {does} {job.release.version}"))
         case StartInstance(host, slot, release):
             goal = SlotGoal(host, slot, release, Goal.RUN, draft.seen.now)
             draft.goals[host, slot] = draft.slots[host, slot] = goal
@@ -158,16 +160,6 @@ def _images(draft: _Draft, host: str) -> tuple[Release, ...]:
     if host not in draft.images:
         draft.images[host] = next(r.images for r in draft.seen.hosts if r.name == host)
     return draft.images[host]
-
-
-def _run(draft: _Draft, run: RunMigration | RunChecks) -> None:
-    match run:
-        case RunMigration(host, job, release):
-            draft.jobs.append(Job(job, host, release, ("migrate", "upgrade")))
-            draft.events.append(("action", f"{host} migrates with {release.version}"))
-        case RunChecks(host, job, release, command):
-            draft.jobs.append(Job(job, host, release, command))
-            draft.events.append(("action", f"{host} checks what {release.version} does for users"))
 
 
 def _hold(draft: _Draft, host: str, release: Release) -> None:

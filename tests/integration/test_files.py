@@ -19,9 +19,9 @@ from camp.db import build_sessions
 from camp.files.commands import files as files_command
 from camp.files.storage import ObjectStorage
 from camp.files.sweep import sweep
-from tests.integration.test_projects import become, made, plain, problem
 from tests.issuers import Issuer
-from tests.service import USER, running
+from tests.projects import become, made, plain
+from tests.service import USER, problem, running
 from tests.waiting import eventually
 
 PROJECTS = "/api/v1/projects"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from uuid import UUID, uuid4
 
 import httpx
@@ -12,71 +12,17 @@ import pytest
 
 from camp.auth import Principal
 from camp.cache import Cache
-from camp.db import build_engine, build_sessions, uuid7
+from camp.db import build_engine, build_sessions
 from camp.errors import LastManager, RoleTooLow
 from camp.membership import ProjectRole
 from camp.projects.members import MemberService
 from camp.projects.roles import CachedRoles
 from tests.issuers import Issuer
-from tests.service import client_of, settings
+from tests.projects import API, add, become, made, new_user, plain
+from tests.service import own_id, problem, settings
 from tests.waiting import eventually
 
-API = "/api/v1/projects"
 MANAGER, MODERATOR, MEMBER, VIEWER = ProjectRole
-
-
-@asynccontextmanager
-async def plain(
-    issuer: Issuer, database_url: str, **variables: str
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client whose user is no SYSTEM_ADMIN."""
-    given = settings(database_url, **(issuer.variables | variables))
-    async with client_of(given, headers=issuer.bearer("plain")) as client:
-        yield client
-
-
-async def made(client: httpx.AsyncClient, name: str = "a project", text: str = "") -> str:
-    response = await client.post(API, json={"name": name, "description": text})
-    assert response.status_code == 201
-    return str(response.json()["id"])
-
-
-async def new_user(client: httpx.AsyncClient, name: str = "Other") -> UUID:
-    """A user who has signed in before."""
-    user_id = uuid7()
-    async with client.app.state.engine.begin() as connection:  # type: ignore[attr-defined]
-        await connection.exec_driver_sql(
-            "INSERT INTO users (id, subject, email, display_name, created_at, updated_at)"
-            f" VALUES ('{user_id}', '{user_id}', '', '{name}', now(), now())"
-        )
-    return user_id
-
-
-async def own_id(client: httpx.AsyncClient) -> str:
-    return str((await client.get("/api/v1/users/me")).json()["id"])
-
-
-async def add(client: httpx.AsyncClient, project: str, user: UUID, role: str = "MEMBER") -> None:
-    response = await client.post(
-        f"{API}/{project}/members", json={"user_id": str(user), "role": role}
-    )
-    assert response.status_code == 201
-
-
-async def become(client: httpx.AsyncClient, project: str, role: str | None) -> None:
-    """Make the signed-in user something else in a project, by another manager's hand."""
-    members = client.app.state.members  # type: ignore[attr-defined]
-    boss = await new_user(client)
-    await add(client, project, boss, MANAGER)
-    me = UUID(await own_id(client))
-    if role is None:
-        await members.remove(Principal(boss, "boss"), UUID(project), me)
-    else:
-        await members.change(Principal(boss, "boss"), UUID(project), me, ProjectRole(role))
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    return response.status_code, response.json()["code"]
 
 
 @pytest.fixture
@@ -97,7 +43,7 @@ async def test_who_makes_a_project_manages_it(client: httpx.AsyncClient) -> None
     )
     members = (await client.get(f"{API}/{project}/members")).json()
     assert [(m["user_id"], m["role"]) for m in members["items"]] == [
-        (await own_id(client), "PROJECT_MANAGER")
+        (str(await own_id(client)), "PROJECT_MANAGER")
     ]
 
 
@@ -163,7 +109,7 @@ async def test_who_is_no_member_finds_nothing(client: httpx.AsyncClient) -> None
         await client.patch(f"{API}/{project}", json={"name": "x"}),
         await client.delete(f"{API}/{project}"),
         await client.get(f"{API}/{project}/members"),
-        await client.post(f"{API}/{project}/members", json={"user_id": me}),
+        await client.post(f"{API}/{project}/members", json={"user_id": str(me)}),
         await client.patch(f"{API}/{project}/members/{me}", json={"role": "VIEWER"}),
         await client.delete(f"{API}/{project}/members/{me}"),
         await client.get(f"{API}/{uuid4()}"),
@@ -208,7 +154,9 @@ async def test_stranger_and_double_member_are_refused(client: httpx.AsyncClient)
     project = await made(client)
     nobody = await client.post(f"{API}/{project}/members", json={"user_id": str(uuid4())})
     assert problem(nobody) == (400, "user_unknown")
-    again = await client.post(f"{API}/{project}/members", json={"user_id": await own_id(client)})
+    again = await client.post(
+        f"{API}/{project}/members", json={"user_id": str(await own_id(client))}
+    )
     assert problem(again) == (409, "already_member")
 
 
@@ -225,7 +173,7 @@ async def test_last_manager_can_neither_leave_nor_step_down(client: httpx.AsyncC
 async def test_two_managers_who_demote_each_other_at_once_leave_one(
     client: httpx.AsyncClient, migrated_database_url: str
 ) -> None:
-    me, project = UUID(await own_id(client)), UUID(await made(client))
+    me, project = await own_id(client), UUID(await made(client))
     for _ in range(5):
         other = await new_user(client)
         await add(client, str(project), other, MANAGER)
@@ -289,7 +237,7 @@ async def demoted(client: httpx.AsyncClient, project: str, role: ProjectRole | N
     members = client.app.state.members  # type: ignore[attr-defined]
     listed = (await client.get(f"{API}/{project}/members")).json()["items"]
     boss = next(UUID(m["user_id"]) for m in listed if m["role"] == MANAGER)
-    me = UUID(await own_id(client))
+    me = await own_id(client)
     if role is None:
         await members.remove(Principal(boss, "boss"), UUID(project), me)
     else:

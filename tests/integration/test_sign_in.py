@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.integration.test_projects import plain, problem
 from tests.issuers import Issuer
+from tests.projects import plain
+from tests.service import problem
 
 API = "/api/v1/users"
 

@@ -10,8 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.integration.test_projects import API, made, new_user, own_id, plain, problem
 from tests.issuers import Issuer
+from tests.projects import API, made, new_user, plain
+from tests.service import own_id, problem
 
 USERS = "/api/v1/users"
 

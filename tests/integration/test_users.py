@@ -12,7 +12,7 @@ import pytest
 from camp.auth import DEV_IDENTITY, Identity, Principal, UserRole
 from camp.errors import LastSystemAdmin, SystemAdminOnly
 from camp.users.service import UserService
-from tests.service import client_of, settings
+from tests.service import client_of, own_id, problem, settings
 
 API = "/api/v1/users"
 ADMIN, USER = UserRole
@@ -29,19 +29,11 @@ async def signed_in(client: httpx.AsyncClient, subject: str, *roles: str) -> Pri
     return await service(client).ensure(identity)
 
 
-async def own_id(client: httpx.AsyncClient) -> UUID:
-    return UUID((await client.get(f"{API}/me")).json()["id"])
-
-
 async def demoted(client: httpx.AsyncClient) -> UUID:
     """The signed-in user after another admin has taken the role away."""
     me, boss = await own_id(client), await signed_in(client, "boss", ADMIN)
     await service(client).change_role(boss, me, USER, None)
     return me
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    return response.status_code, response.json()["code"]
 
 
 @pytest.fixture

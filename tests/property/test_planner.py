@@ -17,7 +17,7 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Fleet, Goal, Instance, Job, JobState, Phase, Table, bounds
+from controlplane.domain.fleet import Fleet, Goal, Instance, JobState, Phase, Table, bounds
 from controlplane.domain.invariants import broken
 from controlplane.domain.model import TERMINAL, Kind, OnFailure, Policy, Rollout, State
 from controlplane.domain.planner import plan, settle
@@ -147,8 +147,8 @@ def _apply(look: Fleet, actions: tuple[Action, ...]) -> Fleet:
     known = {(i.host, i.slot): i for i in look.instances}
     for action in actions:
         match action:
-            case RunChecks(host, job, release, command):
-                passed = Job(job, host, release, command, JobState.SUCCEEDED)
+            case RunChecks(job):
+                passed = replace(job, state=JobState.SUCCEEDED)
                 look = replace(look, jobs=(*look.jobs, passed))
             case StartInstance(host, slot, release):
                 new = instance(f"{host}/{slot}", release, admitted=False, phase=None)

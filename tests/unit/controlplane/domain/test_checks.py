@@ -31,7 +31,7 @@ def step(*jobs: Job, verifying: Rollout = VERIFYING, silent: str = "") -> Plan:
 
 
 def test_service_is_checked_once_by_the_release_itself() -> None:
-    assert step().actions == (RunChecks("host-a", FIRST, NEW, COMMAND),)
+    assert step().actions == (RunChecks(job(JobState.WAITING)),)
     waits = step(job(JobState.RUNNING))
     assert waits.blocker is not None
     assert (waits.actions, waits.blocker.code) == ((), "checks_running")
@@ -43,7 +43,7 @@ def test_release_holds_when_its_checks_pass() -> None:
 
 def test_one_failure_is_tried_again_from_another_host() -> None:
     again = step(job(JobState.FAILED))
-    assert again.actions == (RunChecks("host-b", SECOND, NEW, COMMAND),)
+    assert again.actions == (RunChecks(job(JobState.WAITING, "host-b", SECOND)),)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_checks_begin_anew_after_a_pause() -> None:
     resumed = replace(VERIFYING, state_since=VERIFYING.state_since + 60)
     (run,) = step(*failed, verifying=resumed).actions
     assert isinstance(run, RunChecks)
-    assert run.job.endswith("-1")
+    assert run.job.id.endswith("-1")
 
 
 def test_checks_of_a_lost_host_are_repeated_elsewhere() -> None:

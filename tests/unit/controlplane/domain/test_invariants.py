@@ -16,7 +16,7 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Goal, Instance, Member, Phase
+from controlplane.domain.fleet import Goal, Instance, Job, Member, Phase
 from controlplane.domain.model import Blocker, Kind, State
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
 
@@ -75,7 +75,8 @@ def test_i5_epochs_only_grow() -> None:
 
 
 def test_i6_migration_runs_in_its_own_state_beside_no_start() -> None:
-    run, start = RunMigration("host-a", "r1/1", NEW), StartInstance("host-a", 3, NEW)
+    run = RunMigration(Job("r1/1", "host-a", NEW, ("migrate", "upgrade")))
+    start = StartInstance("host-a", 3, NEW)
     migrating = rollout(State.MIGRATING)
     assert must.i6_expand_first(migrating, (run,))
     assert not must.i6_expand_first(migrating, (run, start))

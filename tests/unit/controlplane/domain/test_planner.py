@@ -77,9 +77,10 @@ def test_migration_runs_once_on_one_host_before_any_start() -> None:
     migrating = rollout(State.MIGRATING)
     old_schema = fleet(*full(), schema=frozenset({"0001"}))
     step = plan(migrating, old_schema, migrating.policy, 1.0)
-    assert step.actions == (RunMigration("host-a", "r1/1", NEW),)
-    job = Job("r1/1", "host-a", NEW, ("migrate", "upgrade"), JobState.RUNNING)
-    again = plan(migrating, replace(old_schema, jobs=(job,)), migrating.policy, 1.0)
+    job = Job("r1/1", "host-a", NEW, ("migrate", "upgrade"))
+    assert step.actions == (RunMigration(job),)
+    under_way = replace(old_schema, jobs=(replace(job, state=JobState.RUNNING),))
+    again = plan(migrating, under_way, migrating.policy, 1.0)
     assert again.actions == ()
     assert again.blocker is not None
     assert again.blocker.code == "migration_running"
@@ -106,7 +107,7 @@ def test_migration_of_a_lost_host_is_repeated_elsewhere() -> None:
     lost = [replace(i, silent=i.host == "host-a") for i in full()]
     look = fleet(*lost, schema=frozenset({"0001"}), jobs=(job,))
     step = plan(migrating, look, migrating.policy, 1.0)
-    assert step.actions == (RunMigration("host-b", "r1/2", NEW),)
+    assert step.actions == (RunMigration(Job("r1/2", "host-b", NEW, ("migrate", "upgrade"))),)
 
 
 FAILING = fleet(*full(), starting("host-a/3", phase=Phase.FAILED, detail="no model provider"))

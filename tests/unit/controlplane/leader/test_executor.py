@@ -19,7 +19,7 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Fleet, Goal, Member, SlotGoal, Table
+from controlplane.domain.fleet import Fleet, Goal, Job, Member, SlotGoal, Table
 from controlplane.domain.model import Blocker, Environment, Kind, Policy, Rollout, State
 from controlplane.domain.records import Changes, HostRow, Snapshot
 from controlplane.leader.executor import advance, changes
@@ -61,13 +61,13 @@ def test_images_are_added_and_dropped_for_the_whole_host() -> None:
 
 
 def test_migration_becomes_a_job() -> None:
-    (job,) = done(RunMigration("host-a", "r1/1", NEW)).jobs
-    assert (job.id, job.host, job.command) == ("r1/1", "host-a", ("migrate", "upgrade"))
+    job = Job("r1/1", "host-a", NEW, ("migrate", "upgrade"))
+    assert done(RunMigration(job)).jobs == (job,)
 
 
 def test_checks_become_a_job() -> None:
-    (job,) = done(RunChecks("host-a", "r1/smoke-0-1", NEW, ("smoke", "http://edge"))).jobs
-    assert (job.id, job.host, job.command) == ("r1/smoke-0-1", "host-a", ("smoke", "http://edge"))
+    job = Job("r1/smoke-0-1", "host-a", NEW, ("smoke", "http://edge"))
+    assert done(RunChecks(job)).jobs == (job,)
 
 
 def test_goals_carry_the_database_time_of_the_step() -> None:
