@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # One look-up in a while is enough, and spares the pool. A role that another instance has changed
 # is as old as this at the most.
 CACHE_S = 30.0
+# Some 4 MB; in a larger crowd whoever was looked up first is forgotten first.
+KNOWN_MAX = 10_000
 
 
 class UserRole(StrEnum):
@@ -68,11 +70,14 @@ EnsureUser = Callable[[Identity], Awaitable[Principal]]
 class Authenticator:
     """Verifies bearer tokens by the mode in the settings."""
 
-    def __init__(self, settings: Settings, ensure_user: EnsureUser) -> None:
+    def __init__(
+        self, settings: Settings, ensure_user: EnsureUser, known_max: int = KNOWN_MAX
+    ) -> None:
         self._tokens = _production_tokens(settings)
         self._mock_token = settings.dev_mock_token.encode()
         self._ensure_user = ensure_user
         self._seen: dict[str, _Seen] = {}
+        self._known_max = known_max
 
     async def principal(self, authorization: str | None) -> Principal:
         """The principal of an Authorization header; raises Unauthorized.
@@ -85,7 +90,10 @@ class Authenticator:
             return seen.principal
         principal = await self._ensure_user(identity)
         until_s = time.monotonic() + CACHE_S
+        self._seen.pop(identity.subject, None)  # so that the order is that of the look-ups
         self._seen[identity.subject] = _Seen(principal, identity.roles, until_s)
+        if len(self._seen) > self._known_max:
+            del self._seen[next(iter(self._seen))]
         return principal
 
     def learn(self, principal: Principal) -> None:

@@ -314,6 +314,7 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
     faults.extend(_provider_faults(given, values))
     faults.extend(_extra_faults(values))
+    faults.extend(_storage_faults(values))
     faults.extend(sign_in_faults(given, values))
     if environment == "production":
         faults.extend(production_faults(values))
@@ -370,6 +371,13 @@ def _extra_faults(values: Mapping[str, Any]) -> list[str]:
         for name, needed in asked.items()
         if needed is not None and not _installed(needed[1])
     ]
+
+
+def _storage_faults(values: Mapping[str, Any]) -> list[str]:
+    """Options that the storage would refuse at its first use, in a user's request."""
+    url, options = values["storage_url"], values["storage_options"]
+    fault = storage_url.options_fault(url, options) if url and options else None
+    return [f"STORAGE_OPTIONS {fault}. Correct one of the two."] if fault else []
 
 
 def _installed(module: str) -> bool:

@@ -46,6 +46,16 @@ def parse_options(raw: str) -> tuple[str, ...]:
     return options
 
 
+def options_fault(url: str, options: tuple[str, ...]) -> str | None:
+    """What is wrong with options for this storage; None when they are of its provider."""
+    prefix = {"s3": "aws_", "az": "azure_"}.get(urlsplit(url).scheme)
+    wrong = [option for option in options if prefix is None or not option.startswith(prefix)]
+    if not wrong:
+        return None
+    name = wrong[0].partition("=")[0]
+    return f"names {name}, which {url.partition(':')[0]}:// of STORAGE_URL does not know"
+
+
 def parse_types(raw: str) -> tuple[str, ...]:
     """Media types in lower case, separated by commas. Raises ValueError."""
     types = tuple(kind.strip().lower() for kind in raw.split(",") if kind.strip())

@@ -60,6 +60,8 @@ def sweep_command(dry_run: bool, older_than_h: float, deadline_s: float, as_json
 
 
 async def _sweep(before: datetime, deadline_s: float, dry_run: bool) -> Swept:
+    from rich.console import Console
+
     from camp.db import build_engine, build_sessions
     from camp.errors import StorageUnavailable
     from camp.files.storage import ObjectStorage
@@ -70,13 +72,15 @@ async def _sweep(before: datetime, deadline_s: float, dry_run: bool) -> Swept:
     engine = build_engine(settings)
     storage = ObjectStorage(settings.storage_url, settings.storage_options)
     try:
-        return await sweep(
-            build_sessions(engine),
-            storage,
-            before=before,
-            deadline_s=deadline_s,
-            dry_run=dry_run,
-        )
+        with Console(stderr=True).status("Looking at the first objects…") as shown:
+            return await sweep(
+                build_sessions(engine),
+                storage,
+                before=before,
+                deadline_s=deadline_s,
+                dry_run=dry_run,
+                told=lambda examined: shown.update(f"{examined} objects looked at…"),
+            )
     except StorageUnavailable as error:
         cause = error.__cause__ or error
         raise click.ClickException(

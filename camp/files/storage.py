@@ -136,9 +136,6 @@ def _open(url: str, options: tuple[str, ...], folder: Path | None) -> Any:
     if folder is not None:
         return LocalStore(folder, mkdir=True)
     config: Any = dict(option.split("=", 1) for option in options)
-    prefix = "aws_" if url.startswith("s3:") else "azure_"
-    if not all(name.startswith(prefix) for name in config):
-        raise StorageUnavailable("STORAGE_OPTIONS are of another provider than STORAGE_URL.")
     # A server of one's own in the same network may be asked in the clear; clouds never are.
     in_the_clear = any(value.startswith("http://") for value in config.values())
     return from_url(

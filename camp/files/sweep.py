@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -34,9 +35,11 @@ async def sweep(
     before: datetime,
     deadline_s: float,
     dry_run: bool = False,
+    told: Callable[[int], None] = lambda _: None,
 ) -> Swept:
     """Delete the orphans last written `before`; uploads that are under way are younger.
 
+    `told` hears now and then how many objects were looked at.
     Raises StorageUnavailable, and what the database raises.
     """
     ends = time.monotonic() + deadline_s
@@ -52,6 +55,8 @@ async def sweep(
             orphans += found
             deleted += 0 if dry_run else await _delete(storage, found, ends)
             batch = []
+        if examined % BATCH == 0:
+            told(examined)
         if time.monotonic() >= ends:
             finished = False
             break

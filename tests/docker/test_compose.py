@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import time
@@ -87,6 +88,8 @@ def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
     took(stack, releases, FIRST, figure)
     assert stack.version() == FIRST
     file = uploaded(stack)
+    swept = ("run", "--rm", "-T", "control", "files", "sweep", "--dry-run", "--json")
+    assert json.loads(stack.compose(*swept).stdout)["examined"] == 1
     with asked(stack) as wrong:
         took(stack, releases, SECOND, figure)
     assert (stack.version(), wrong) == (SECOND, [])

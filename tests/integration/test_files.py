@@ -229,7 +229,8 @@ def test_sweep_says_what_is_wrong_with_the_storage(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", migrated_database_url)
     monkeypatch.setenv("STORAGE_URL", "s3://camp")
-    monkeypatch.setenv("STORAGE_OPTIONS", "azure_msi_endpoint=x")
+    nobody = "aws_endpoint=http://127.0.0.1:1,aws_region=x,aws_skip_signature=true"
+    monkeypatch.setenv("STORAGE_OPTIONS", nobody)
     ran = CliRunner().invoke(files_command, ["sweep", "--dry-run"])
     assert (ran.exit_code, "STORAGE_OPTIONS" in ran.output) == (1, True)
     assert "Traceback" not in ran.output

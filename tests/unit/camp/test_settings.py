@@ -92,6 +92,19 @@ def test_wrong_value_names_variable_and_remedy(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("s3://bucket", "aws_region=x,azure_msi_endpoint=x"),
+        ("az://container", "aws_region=x"),
+        ("file:///files", "aws_region=x"),
+    ],
+)
+def test_options_of_another_storage_are_refused(url: str, options: str) -> None:
+    (fault,) = faults_of(DATABASE | {"STORAGE_URL": url, "STORAGE_OPTIONS": options})
+    assert fault.startswith("STORAGE_OPTIONS names a")
+
+
+@pytest.mark.parametrize(
     ("provider", "needs"),
     [
         ("anthropic", ["LLM_MODEL", "ANTHROPIC_API_KEY"]),
