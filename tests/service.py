@@ -26,7 +26,7 @@ from camp.ops.schema import SchemaHistory
 from camp.settings import Settings, load
 from tests.waiting import wait_until
 
-START_DEADLINE_S = 20.0
+START_DEADLINE_S = 45.0
 STOP_DEADLINE_S = 20.0
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 # The least that production starts with.

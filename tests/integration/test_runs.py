@@ -170,7 +170,7 @@ async def test_nothing_stays_for_ever(migrated_database_url: str, change: str, c
         await engine.dispose()
 
 
-def test_drain_hands_over_within_a_second(
+def test_drain_hands_over_long_before_the_lease_ends(
     tmp_path: Path, migrated_database_url: str, redis_url: str
 ) -> None:
     both = {**WORKING, "REDIS_URL": redis_url}
@@ -179,11 +179,11 @@ def test_drain_hands_over_within_a_second(
         with running(tmp_path, migrated_database_url, **both, CAMP_INSTANCE="b/1") as two:
             one.process.send_signal(signal.SIGTERM)
             at = time.monotonic()
-            assert wait_until(lambda: "runs given back" in one.log.read_text(), 5)
+            assert wait_until(lambda: "runs given back" in one.log.read_text())
             done = _get(two.url + run)["steps_done"]
             assert done >= 2
             assert wait_until(lambda: _get(two.url + run)["steps_done"] > done)
-            assert time.monotonic() - at < 1.0
+            assert time.monotonic() - at < 5
             assert one.exit_code() == 0
             assert _get(two.url + run)["attempt"] == 1
 

@@ -112,7 +112,7 @@ def test_idle_kept_alive_connections_do_not_delay_the_exit(tmp_path: Path) -> No
         began = time.monotonic()
         instance.process.send_signal(signal.SIGTERM)
         assert instance.exit_code() == 0
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
 
 def test_instance_starts_without_its_database_and_says_so(tmp_path: Path) -> None:
