@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # One look-up in a while is enough, and spares the pool. A role that another instance has changed
 # is as old as this at the most.
 CACHE_S = 30.0
-# Some 4 MB; in a larger crowd whoever was looked up first is forgotten first.
+# Some 6 MB; in a larger crowd whoever was looked up first is forgotten first.
 KNOWN_MAX = 10_000
 
 
