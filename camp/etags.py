@@ -1,5 +1,6 @@
 """Strong entity tags, and the comparison that keeps two writers from undoing each other."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -8,6 +9,8 @@ from litestar.params import HeaderParameter
 from camp.errors import PreconditionFailed
 
 HEADER = "ETag"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 IfMatch = Annotated[
     str | None,
@@ -18,6 +21,11 @@ IfMatch = Annotated[
 def etag(id_: UUID, version: int) -> str:
     """The tag of one version of a row."""
     return f'"{id_.hex}-{version}"'
+
+
+def etag_at(id_: UUID, changed_at: datetime) -> str:
+    """The tag of a row that knows when it was changed last, to the microsecond."""
+    return etag(id_, (changed_at - EPOCH) // MICROSECOND)
 
 
 def matches(header: str | None, current: str) -> bool:

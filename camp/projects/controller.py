@@ -131,10 +131,22 @@ class MemberController(Controller):
         state: State,
         project_id: FromPath[UUID],
         data: JSONBody[NewMember],
-    ) -> MemberOut:
+    ) -> Response[MemberOut]:
         """Take a user into the project; for its PROJECT_MANAGER."""
         found: members.MemberService = state.members
-        return await found.add(request.user, project_id, data)
+        return _member(await found.add(request.user, project_id, data), status_code=201)
+
+    @get("/{user_id:uuid}")
+    async def detail(
+        self,
+        request: ProjectRequest,
+        state: State,
+        project_id: FromPath[UUID],
+        user_id: FromPath[UUID],
+    ) -> Response[MemberOut]:
+        """A member, with the ETag that a change wants."""
+        found: members.MemberService = state.members
+        return _member(await found.get(request.user, project_id, user_id))
 
     @patch("/{user_id:uuid}")
     async def change(
@@ -145,10 +157,12 @@ class MemberController(Controller):
         user_id: FromPath[UUID],
         *,
         data: JSONBody[MemberPatch],
-    ) -> MemberOut:
+        if_match: etags.IfMatch = None,
+    ) -> Response[MemberOut]:
         """Give a member another role; for its PROJECT_MANAGER. The last manager stays one."""
         found: members.MemberService = state.members
-        return await found.change(request.user, project_id, user_id, data.role)
+        changed = await found.change(request.user, project_id, user_id, data.role, if_match)
+        return _member(changed)
 
     @delete("/{user_id:uuid}")
     async def remove(
@@ -161,6 +175,11 @@ class MemberController(Controller):
         """Take a member out (PROJECT_MANAGER), or leave. The last manager cannot."""
         found: members.MemberService = state.members
         await found.remove(request.user, project_id, user_id)
+
+
+def _member(member: MemberOut, status_code: int = 200) -> Response[MemberOut]:
+    headers = {etags.HEADER: members.tag(member)}
+    return Response(member, status_code=status_code, headers=headers)
 
 
 def _tagged(project: ProjectOut, status_code: int = 200) -> Response[ProjectOut]:

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from camp import etags
 from camp.auth import Principal
 from camp.cache import Cache
 from camp.db import Sessions
@@ -45,6 +46,12 @@ class MemberService:
             out=lambda row: _out(*row),
         )
 
+    async def get(self, principal: Principal, project_id: UUID, user_id: UUID) -> MemberOut:
+        """A member, for any of them. Raises ProjectNotFound, MemberNotFound."""
+        require(await self._roles.role(project_id, principal), ProjectRole.VIEWER)
+        async with self._sessions() as session:
+            return await _one(session, project_id, user_id)
+
     async def add(self, principal: Principal, project_id: UUID, new: NewMember) -> MemberOut:
         """Take a user in. Raises ProjectNotFound, RoleTooLow, UserUnknown, AlreadyMember."""
         async with self._cache.changing(project_id.hex), self._sessions.begin() as session:
@@ -57,15 +64,21 @@ class MemberService:
             return await _one(session, project_id, new.user_id)
 
     async def change(
-        self, principal: Principal, project_id: UUID, user_id: UUID, role: ProjectRole
+        self,
+        principal: Principal,
+        project_id: UUID,
+        user_id: UUID,
+        role: ProjectRole,
+        if_match: str | None = None,
     ) -> MemberOut:
         """Give a member another role.
 
-        Raises ProjectNotFound, RoleTooLow, MemberNotFound, LastManager.
+        Raises ProjectNotFound, RoleTooLow, MemberNotFound, PreconditionFailed, LastManager.
         """
         async with self._cache.changing(project_id.hex), self._sessions.begin() as session:
             await _managed(session, project_id, principal)
             member = await _member(session, project_id, user_id)
+            etags.require_match(if_match, tag(member))
             if role != ProjectRole.PROJECT_MANAGER:
                 await _spare_last_manager(session, member)
             member.role = role
@@ -84,6 +97,11 @@ class MemberService:
             await session.delete(member)
 
 
+def tag(member: Member | MemberOut) -> str:
+    """The ETag of a member as they are now."""
+    return etags.etag_at(member.user_id, member.updated_at)
+
+
 async def _managed(session: AsyncSession, project_id: UUID, principal: Principal) -> None:
     _, role = await locked(session, project_id, principal)
     require(role, ProjectRole.PROJECT_MANAGER)
@@ -93,7 +111,7 @@ async def _member(session: AsyncSession, project_id: UUID, user_id: UUID) -> Mem
     query = select(Member).where(Member.project_id == project_id, Member.user_id == user_id)
     member = await session.scalar(query)
     if member is None:
-        raise MemberNotFound("That user is not in this project. List its members first.")
+        raise _not_in_it()
     return member
 
 
@@ -126,7 +144,14 @@ def _members(project_id: UUID) -> Any:
 
 async def _one(session: AsyncSession, project_id: UUID, user_id: UUID) -> MemberOut:
     query = _members(project_id).where(Member.user_id == user_id)
-    return _out(*(await session.execute(query)).one())
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise _not_in_it()
+    return _out(*row)
+
+
+def _not_in_it() -> MemberNotFound:
+    return MemberNotFound("That user is not in this project. List its members first.")
 
 
 def _out(member: Member, display_name: str) -> MemberOut:

@@ -1,7 +1,6 @@
 """What can be done with users."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -20,8 +19,6 @@ from camp.users.schemas import UserOut
 
 OrderBy = Literal["display_name", "email", "role", "created_at", "updated_at"]
 ADMIN = UserRole.SYSTEM_ADMIN
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 _ME = select(
     User.id, User.email, User.display_name, User.role, User.created_at, User.updated_at
 ).where(User.id == bindparam("user_id"))
@@ -150,7 +147,7 @@ class UserService:
 
 def tag(user: UserOut) -> str:
     """The ETag of a user as they are now."""
-    return etags.etag(user.id, (user.updated_at - EPOCH) // MICROSECOND)
+    return etags.etag_at(user.id, user.updated_at)
 
 
 def _follow_token(user_id: UUID, role: UserRole, from_token: bool) -> Update:

@@ -110,6 +110,7 @@ async def test_who_is_no_member_finds_nothing(client: httpx.AsyncClient) -> None
         await client.delete(f"{API}/{project}"),
         await client.get(f"{API}/{project}/members"),
         await client.post(f"{API}/{project}/members", json={"user_id": str(me)}),
+        await client.get(f"{API}/{project}/members/{me}"),
         await client.patch(f"{API}/{project}/members/{me}", json={"role": "VIEWER"}),
         await client.delete(f"{API}/{project}/members/{me}"),
         await client.get(f"{API}/{uuid4()}"),
@@ -148,6 +149,23 @@ async def test_members_are_added_changed_and_removed(client: httpx.AsyncClient) 
     assert [m["role"] for m in listed["items"]] == ["PROJECT_MANAGER", "MODERATOR"]
     assert (await client.delete(one)).status_code == 204
     assert problem(await client.delete(one)) == (404, "member_not_found")
+    assert problem(await client.get(one)) == (404, "member_not_found")
+
+
+async def test_second_change_of_a_member_with_the_old_etag_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    project = await made(client)
+    other = await new_user(client)
+    await add(client, project, other, "VIEWER")
+    one = f"{API}/{project}/members/{other}"
+    seen = {"if-match": (await client.get(one)).headers["etag"]}
+    changed = await client.patch(one, json={"role": "MEMBER"}, headers=seen)
+    assert (changed.status_code, changed.headers["etag"] == seen["if-match"]) == (200, False)
+    late = await client.patch(one, json={"role": "MODERATOR"}, headers=seen)
+    assert problem(late) == (412, "precondition_failed")
+    again = await client.get(one)
+    assert (again.json()["role"], again.headers["etag"]) == ("MEMBER", changed.headers["etag"])
 
 
 async def test_stranger_and_double_member_are_refused(client: httpx.AsyncClient) -> None:
