@@ -129,7 +129,6 @@ def saying(
     echo: EchoProvider, model: ModelProvider | None, settings: Settings
 ) -> Callable[[str], AsyncGenerator[str, None]]:
     """Answers a prompt outside of a chat: by the model, or else by the echo. Raises ModelFailed."""
-
     if model is None:
         return lambda prompt: echo.tokens(prompt, start_at=0, delay_s=0)
 
