@@ -73,7 +73,7 @@ migrate *ARGS:
 
 # Keep PostgreSQL, Redis and Traefik running until Ctrl-C
 servers:
-    {{uv}} run --frozen python -m controlplane.demo.servers
+    {{uv}} run --frozen python -m controlplane.embedded.servers
 
 # Everything that must hold before a commit
 check: lint types test

@@ -14,14 +14,14 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks import swarm
-from controlplane.adapters.docker_engine import Engine
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.adapters.docker.engine import Engine
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.demo.bundles import as_it_is
 from controlplane.demo.containers import Containers
-from controlplane.demo.load import Status
-from controlplane.demo.loading import LoadProcess
-from controlplane.demo.report import Move
+from controlplane.demo.measure.load import Status
+from controlplane.demo.measure.loading import LoadProcess
+from controlplane.demo.measure.report import Move
 from controlplane.demo.site import Site, opened, until
 from controlplane.demo.stage import HOSTS, sources
 from controlplane.domain.errors import ControlError

@@ -25,11 +25,11 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from camp.settings import DEFAULT_MOCK_TOKEN
-from controlplane.demo.http1 import Http
-from controlplane.demo.kept import free_port
-from controlplane.demo.load import percentile_ms
-from controlplane.demo.servers import start_postgres, start_redis
+from camp.config.settings import DEFAULT_MOCK_TOKEN
+from controlplane.demo.measure.http1 import Http
+from controlplane.demo.measure.load import percentile_ms
+from controlplane.embedded.kept import free_port
+from controlplane.embedded.servers import start_postgres, start_redis
 from controlplane.schema.runner import upgrade
 
 GOAL = 2.5

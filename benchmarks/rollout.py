@@ -2,7 +2,8 @@
 
 Servers, agents and releases are the demo's, without its load. The update from 1.0.0 to 1.1.0
 (one migration) and the way back are measured by the samples of the same run; what counts as
-critical is defined in `controlplane/demo/critical.py`. Exit code 1 when a ratio is above 1.5.
+critical is defined in `controlplane/demo/measure/critical.py`. Exit code 1 when a ratio is above
+1.5.
 
 With `--against swarm` camp and Docker Swarm change the same fleet of containers instead; see
 `benchmarks/against.py`. Exit code 1 when a ratio is above 0.5 or a request of camp's failed.
@@ -19,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
+from controlplane.demo.measure.report import Move
 from controlplane.demo.processes import Processes
-from controlplane.demo.report import Move
 from controlplane.demo.site import Site, opened
 from controlplane.demo.stage import sources
 from controlplane.domain.errors import ControlError

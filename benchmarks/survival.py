@@ -24,13 +24,13 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from camp.settings import DEFAULT_MOCK_TOKEN
-from controlplane.demo.http1 import Http
-from controlplane.demo.loading import LoadProcess
+from camp.config.settings import DEFAULT_MOCK_TOKEN
+from controlplane.demo.measure.http1 import Http
+from controlplane.demo.measure.loading import LoadProcess
+from controlplane.demo.measure.streams import follow
 from controlplane.demo.processes import Processes
 from controlplane.demo.site import Site, opened, until
 from controlplane.demo.stage import sources
-from controlplane.demo.streams import follow
 from controlplane.domain.errors import ControlError
 from controlplane.domain.model import State
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import docker
 
-from controlplane.adapters.docker_engine import Engine
-from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.adapters.docker.engine import Engine
+from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.demo.site import ended
 from controlplane.domain.errors import ControlError
-from controlplane.domain.fleet import Member, Table
+from controlplane.domain.routing import Member, Table
 
 Say = Callable[[str], None]
 # Higher than any leader's: camp's agents are gone by then.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from camp.settings import Settings
+    from camp.config.settings import Settings
 
 # Commands that live elsewhere: name -> "module:attribute" of a click command.
 LAZY_COMMANDS: dict[str, str] = {
@@ -108,8 +108,8 @@ def check(as_json: bool) -> None:
 def _check_as_json() -> None:
     import msgspec
 
+    from camp.config.settings import load
     from camp.errors import SettingsError
-    from camp.settings import load
 
     faults: list[str] = []
     try:
@@ -129,15 +129,15 @@ def show() -> None:
     """
     import msgspec
 
-    from camp.settings import redacted
+    from camp.config.settings import redacted
 
     shown = msgspec.json.encode(redacted(_settings(dict(os.environ))))
     click.echo(msgspec.json.format(shown))
 
 
 def _settings(environ: dict[str, str]) -> Settings:
+    from camp.config.settings import load
     from camp.errors import SettingsError
-    from camp.settings import load
 
     try:
         return load(environ, Path.cwd())

@@ -12,42 +12,42 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler
 
 import camp
-from camp import problems
-from camp.access import AccessLayer
-from camp.auth import Authenticator, require_user
+from camp.auth.authenticator import Authenticator, require_user
 from camp.cache import Cache
+from camp.chats.answering import Answerer
 from camp.chats.controller import ChatController
 from camp.chats.providers import EchoProvider, ModelProvider, model_of, saying
 from camp.chats.service import ChatService
-from camp.chats.telling import Teller
-from camp.db import Sessions, Statements, build_engine, build_sessions
-from camp.docs.page import DocsPage
-from camp.docs.responses import ProblemResponses
-from camp.edge import SecurityHeaders
+from camp.config.settings import Settings
+from camp.database.engine import Sessions, Statements, build_engine, build_sessions
 from camp.files.controller import FileController
 from camp.files.service import FileService
 from camp.files.storage import ObjectStorage
+from camp.http import problems
+from camp.http.access_log import AccessLayer
+from camp.http.client_address import Peers
+from camp.http.docs.page import DocsPage
+from camp.http.docs.responses import ProblemResponses
+from camp.http.headers import SecurityHeaders
+from camp.http.rate_limit import RateLimiter, require_user_in_budget
 from camp.lifecycle import Lifecycle
-from camp.metrics import Metrics
+from camp.observability.metrics import Metrics
 from camp.ops import controller as ops
 from camp.ops.readiness import Readiness
 from camp.ops.schema import SchemaHistory, packaged_history
-from camp.peers import Peers
 from camp.projects import roles
 from camp.projects.controller import MemberController, ProjectController
 from camp.projects.members import MemberService
 from camp.projects.service import ProjectService
-from camp.ratelimit import RateLimiter, require_user_in_budget
 from camp.runs.controller import RunController
 from camp.runs.kinds import build_kinds
 from camp.runs.leases import Leases
 from camp.runs.nudges import Nudges
 from camp.runs.service import RunService
 from camp.runs.worker import RunWorker
-from camp.settings import Settings
 from camp.users.controller import UserController
 from camp.users.service import UserService
-from controlplane.wiring import control_api
+from controlplane.wiring.api import control_api
 
 BODY_MAX_BYTES = 1_000_000
 # What a browser's script on another origin may read, beside what it always may.
@@ -128,7 +128,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     _projects(state, sessions)
     state.provider = EchoProvider()
     model = model_of(settings)
-    state.teller = model and Teller(model, state.chats, state.lifecycle, settings)
+    state.answerer = model and Answerer(model, state.chats, state.lifecycle, settings)
     _runs(state, sessions, model)
     state.authenticator = Authenticator(settings, state.users.ensure)
 
@@ -179,7 +179,7 @@ def _runs(state: Any, sessions: Sessions, model: ModelProvider | None) -> None:
 def _traces(settings: Settings) -> Any:
     if settings.otel_exporter_otlp_endpoint is None:
         return None
-    from camp.telemetry import Traces
+    from camp.observability.traces import Traces
 
     return Traces(settings)
 
@@ -207,8 +207,8 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if app.state.teller is not None:
-            await app.state.teller.close()
+        if app.state.answerer is not None:
+            await app.state.answerer.close()
         await app.state.authenticator.close()
         await app.state.readiness.close()
         if app.state.limiter is not None:

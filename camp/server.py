@@ -15,10 +15,10 @@ import uvicorn
 from litestar import Litestar
 
 import camp
-from camp import logs
 from camp.asgi import create_app
+from camp.config.settings import Settings
 from camp.lifecycle import Lifecycle
-from camp.settings import Settings
+from camp.observability import logs
 
 log = structlog.get_logger("camp.server")
 

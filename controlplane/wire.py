@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from controlplane.domain.fleet import PROTOCOL, AgentReport, PullReport
 from controlplane.domain.follow import Follow, TagSeen
 from controlplane.domain.model import Blocker, Kind, Policy, Release, State
+from controlplane.domain.protocol import PROTOCOL
+from controlplane.domain.reports import AgentReport, PullReport
 
 
 class PutEnvironment(

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from controlplane.adapters.bundle_build import describe
+from controlplane.adapters.process.bundle_build import describe
 from controlplane.domain.errors import BundleError
 
 

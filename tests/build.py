@@ -5,17 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from controlplane.domain.fleet import (
-    EdgeReading,
-    Fleet,
-    Goal,
-    Host,
-    Instance,
-    Member,
-    Phase,
-    Table,
-)
+from controlplane.domain.fleet import Fleet, Host, Instance
+from controlplane.domain.goals import Goal
 from controlplane.domain.model import Kind, Policy, Release, Rollout, State, enter
+from controlplane.domain.reports import Phase
+from controlplane.domain.routing import EdgeReading, Member, Table
 
 
 def release(version: str = "1.0.0", schema: str = "0001") -> Release:

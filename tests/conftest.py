@@ -10,8 +10,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from controlplane.adapters.process_runtime import LEFT_RUNNING
-from controlplane.demo.servers import (
+from controlplane.adapters.process.runtime import LEFT_RUNNING
+from controlplane.embedded.servers import (
     PostgresServer,
     RedisServer,
     TraefikServer,

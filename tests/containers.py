@@ -15,9 +15,9 @@ from typing import Any
 
 import docker
 
-from controlplane.adapters.docker_container import Placement
-from controlplane.adapters.docker_engine import Engine
-from controlplane.adapters.docker_runtime import DockerRuntime
+from controlplane.adapters.docker.container import Placement
+from controlplane.adapters.docker.engine import Engine
+from controlplane.adapters.docker.runtime import DockerRuntime
 from controlplane.domain.model import Release
 from controlplane.ports.runtime import Runtime
 from tests.fakes.registry import FakeRegistry, fake_registry

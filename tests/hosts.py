@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import psutil
 
-from controlplane.adapters.process_runtime import ProcessRuntime
-from controlplane.domain.fleet import ImageReport
+from controlplane.adapters.process.runtime import ProcessRuntime
 from controlplane.domain.model import Release
+from controlplane.domain.reports import ImageReport
 from controlplane.ports.runtime import Running, Runtime
 from tests.fakes.runtime import Behaviour, FakeMachine, FakeRuntime
 from tests.fakes.world import World

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters.postgres_ledger import PostgresLedger
-from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.commands import Command
 from controlplane.domain.model import Kind, Policy, Release, Rollout, State, enter
 from controlplane.domain.policy import Draft

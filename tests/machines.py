@@ -19,7 +19,7 @@ from pathlib import Path
 
 import docker
 
-from controlplane.demo.kept import Bridge
+from controlplane.embedded.kept import Bridge
 from tests.waiting import wait_until
 
 START_DEADLINE_S = 60.0

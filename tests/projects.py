@@ -8,8 +8,8 @@ from uuid import UUID
 
 import httpx
 
-from camp.auth import Principal
-from camp.db import uuid7
+from camp.auth.authenticator import Principal
+from camp.database.engine import uuid7
 from camp.membership import ProjectRole
 from tests.issuers import Issuer
 from tests.service import client_of, own_id, settings

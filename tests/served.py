@@ -13,8 +13,8 @@ import uvicorn
 from structlog.testing import capture_logs
 
 from camp.asgi import create_app
+from camp.config.settings import load
 from camp.lifecycle import Lifecycle
-from camp.settings import load
 from tests.waiting import eventually
 
 

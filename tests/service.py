@@ -22,8 +22,8 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from camp.asgi import create_app
+from camp.config.settings import Settings, load
 from camp.ops.schema import SchemaHistory
-from camp.settings import Settings, load
 from tests.waiting import wait_until
 
 START_DEADLINE_S = 45.0

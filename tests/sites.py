@@ -11,9 +11,9 @@ from typing import Any
 
 import docker
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.domain.fleet import HostReport
+from controlplane.adapters.postgres.engine import open_engine
 from controlplane.domain.model import Kind, Rollout, State
+from controlplane.domain.reports import HostReport
 from controlplane.ports.ledger import Start
 from tests.agents import LONG_S, QUICK, Site
 from tests.containers import Images

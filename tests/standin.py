@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from controlplane.adapters import bundle
+from controlplane.adapters.process import bundle
 from controlplane.domain.model import Release
 
 STAND_IN = """

@@ -9,19 +9,9 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters import tables
-from controlplane.adapters.postgres_store import PostgresStore
-from controlplane.domain.fleet import (
-    Goal,
-    HostReport,
-    ImageReport,
-    Job,
-    JobReport,
-    JobState,
-    Phase,
-    SlotGoal,
-    SlotReport,
-)
+from controlplane.adapters.postgres import tables
+from controlplane.adapters.postgres.store import PostgresStore
+from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
 from controlplane.domain.model import (
     Blocker,
     Environment,
@@ -32,6 +22,7 @@ from controlplane.domain.model import (
     State,
 )
 from controlplane.domain.records import Changes, HostRow, Snapshot
+from controlplane.domain.reports import HostReport, ImageReport, JobReport, Phase, SlotReport
 from controlplane.ports.store import Store
 from tests.fakes.store import FakeStore
 from tests.fakes.world import World

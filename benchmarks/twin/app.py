@@ -30,12 +30,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp import logs
 from camp.chats.models import Chat
-from camp.db import build_engine, build_sessions
-from camp.metrics import BUCKETS_S
-from camp.ratelimit import RateLimiter
-from camp.settings import load
+from camp.config.settings import load
+from camp.database.engine import build_engine, build_sessions
+from camp.http.rate_limit import RateLimiter
+from camp.observability import logs
+from camp.observability.metrics import BUCKETS_S
 from camp.users.models import User
 
 SETTINGS = load(os.environ, Path("/nonexistent"))

@@ -8,10 +8,10 @@ import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from camp import sse
 from camp.chats.providers import ChatProvider
 from camp.chats.service import ChatService, Said
 from camp.errors import LastEventIdInvalid
+from camp.http import sse
 from camp.lifecycle import Lifecycle
 
 log = structlog.get_logger("camp.chats")

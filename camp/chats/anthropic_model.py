@@ -20,7 +20,7 @@ from camp.chats.providers import (
     cut_short,
     failure,
 )
-from camp.settings import Settings
+from camp.config.settings import Settings
 
 BASE_URL = "https://api.anthropic.com"
 

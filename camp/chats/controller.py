@@ -8,13 +8,13 @@ from litestar import Controller, Request, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
-from camp.auth import Principal
-from camp.chats import answer, retelling
+from camp.auth.authenticator import Principal
+from camp.chats import answer, resuming
+from camp.chats.answering import Answerer, Question
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt
 from camp.chats.service import ChatService
-from camp.chats.telling import Question, Teller
-from camp.settings import Settings
-from camp.sse import EventStream
+from camp.config.settings import Settings
+from camp.http.sse import EventStream
 
 ChatRequest = Request[Principal, Any, Any]
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
@@ -82,11 +82,11 @@ class ChatController(Controller):
         the one the id names; the body's content is then not looked at.
         """
         user_id = request.user.user_id
-        mark = None if last_event_id is None else retelling.parse_mark(last_event_id)
+        mark = None if last_event_id is None else resuming.parse_mark(last_event_id)
         if mark is not None:
             await state.chats.question(user_id, chat_id, mark.question_id)
-            return EventStream(retelling.stream(mark, state.chats, state.lifecycle))
-        if last_event_id is None and state.teller is not None:
+            return EventStream(resuming.stream(mark, state.chats, state.lifecycle))
+        if last_event_id is None and state.answerer is not None:
             return EventStream(await _told(state, user_id, chat_id, data.content))
         wanted = await _answer(state, user_id, chat_id, data, last_event_id)
         settings: Settings = state.settings
@@ -101,10 +101,10 @@ async def _told(
     state: State, user_id: UUID, chat_id: UUID, content: str
 ) -> AsyncGenerator[bytes, None]:
     chats: ChatService = state.chats
-    teller: Teller = state.teller
+    answerer: Answerer = state.answerer
     question_id = await chats.ask(user_id, chat_id, content)
     turns = await chats.turns(chat_id, question_id)
-    return teller.stream(Question(chat_id, question_id, turns))
+    return answerer.stream(Question(chat_id, question_id, turns))
 
 
 async def _answer(

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
-from camp.db import TimedBase
+from camp.database.engine import TimedBase
 
 
 class Chat(TimedBase):

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import msgspec
 import structlog
 
+from camp.config.settings import Settings
 from camp.errors import ModelBusy, ModelFailed, ModelRefused, ModelTimeout, ModelUnavailable
-from camp.settings import Settings
 
 log = structlog.get_logger("camp.chats")
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from camp.chats.models import Chat, Message
 from camp.chats.providers import Turn, Usage
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, MessageOut
-from camp.db import Sessions, Statements, uuid7
+from camp.database.engine import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
 
 NO_SUCH_CHAT = "You have no such chat. GET /api/v1/chats lists yours."

@@ -62,11 +62,11 @@ def sweep_command(dry_run: bool, older_than_h: float, deadline_s: float, as_json
 async def _sweep(before: datetime, deadline_s: float, dry_run: bool) -> Swept:
     from rich.console import Console
 
-    from camp.db import build_engine, build_sessions
+    from camp.config.settings import load
+    from camp.database.engine import build_engine, build_sessions
     from camp.errors import StorageUnavailable
     from camp.files.storage import ObjectStorage
     from camp.files.sweep import sweep
-    from camp.settings import load
 
     settings = load(dict(os.environ), Path.cwd())
     engine = build_engine(settings)

@@ -19,21 +19,21 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from camp import etags
-from camp.auth import Principal
+from camp.auth.authenticator import Principal
 from camp.files import service
-from camp.files.intake import Intake, require_size
 from camp.files.ranges import disposition, span
 from camp.files.schemas import FileOut
 from camp.files.storage import key_of
-from camp.membership import ProjectRole
-from camp.paging import (
+from camp.files.upload import Upload, require_size
+from camp.http import etags
+from camp.http.paging import (
     LimitParameter,
     OffsetParameter,
     PageQuery,
     SearchParameter,
     SortParameter,
 )
+from camp.membership import ProjectRole
 
 FileRequest = Request[Principal, Any, Any]
 FileName = Annotated[
@@ -51,7 +51,7 @@ CONTENT = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 
 
 @dataclass
-class Upload(Operation):
+class UploadOperation(Operation):
     """An operation whose body is a file."""
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class FileController(Controller):
     tags = ("files",)
 
     # The limit of other routes does not hold here: the body is read in parts, up to FILE_MAX_BYTES.
-    @post("/", operation_class=Upload, request_max_body_size=None)
+    @post("/", operation_class=UploadOperation, request_max_body_size=None)
     async def upload(
         self, request: FileRequest, state: State, project_id: FromPath[UUID], name: FileName
     ) -> Response[FileOut]:
@@ -96,9 +96,9 @@ class FileController(Controller):
         await files.require(request.user, project_id, ProjectRole.MEMBER)
         max_bytes: int = state.settings.file_max_bytes
         require_size(_announced(request), max_bytes)
-        intake = Intake(request.receive, max_bytes)
+        upload = Upload(request.receive, max_bytes)
         declared = request.headers.get("content-type", "")
-        file = await files.upload(request.user, project_id, name, declared, intake)
+        file = await files.upload(request.user, project_id, name, declared, upload)
         where = {"Location": f"{request.scope['path'].rstrip('/')}/{file.id}"}
         return Response(file, status_code=201, headers=where)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from camp.db import TimedBase
+from camp.database.engine import TimedBase
 
 
 class File(TimedBase):

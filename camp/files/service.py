@@ -8,15 +8,15 @@ from litestar.pagination import OffsetPagination
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from camp.auth import Principal
-from camp.db import Sessions, uuid7
+from camp.auth.authenticator import Principal
+from camp.database.engine import Sessions, uuid7
 from camp.errors import FileNotFound, ProjectNotFound, StorageUnavailable
-from camp.files.intake import Intake, media_type
 from camp.files.models import File
 from camp.files.schemas import FileOut
 from camp.files.storage import Storage, key_of
+from camp.files.upload import Upload, media_type
+from camp.http.paging import PageQuery, page
 from camp.membership import ProjectRole, ProjectRoles, require
-from camp.paging import PageQuery, page
 
 log = structlog.get_logger("camp.files")
 
@@ -39,24 +39,24 @@ class FileService:
         require(await self._roles.role(project_id, principal), needed)
 
     async def upload(
-        self, principal: Principal, project_id: UUID, name: str, declared: str, intake: Intake
+        self, principal: Principal, project_id: UUID, name: str, declared: str, upload: Upload
     ) -> FileOut:
         """Keep a file of a member; it is there as a whole, or not at all.
 
-        Raises what `require`, Intake and `media_type` do, and StorageUnavailable.
+        Raises what `require`, Upload and `media_type` do, and StorageUnavailable.
         """
-        kind = media_type(await intake.head(), declared, self._allowed)
+        kind = media_type(await upload.head(), declared, self._allowed)
         file_id = uuid7()
         key = key_of(project_id, file_id)
-        await self.storage.put(key, intake.blocks())
+        await self.storage.put(key, upload.blocks())
         file = File(
             id=file_id,
             project_id=project_id,
             user_id=principal.user_id,
             name=name,
             media_type=kind,
-            size=intake.size,
-            sha256=intake.sha256,
+            size=upload.size,
+            sha256=upload.sha256,
         )
         try:
             async with self._sessions.begin() as session:

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
+from camp.config.storage_url import folder_of
 from camp.errors import ContentMissing, StorageUnavailable
-from camp.storage_url import folder_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import select
 
-from camp.db import Sessions
+from camp.database.engine import Sessions
 from camp.files.models import File
 from camp.files.storage import Storage, Stored
 

@@ -11,13 +11,13 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 import camp
-from camp.auth import bearer_token
+from camp.auth.authenticator import bearer_token
+from camp.config.settings import Settings
+from camp.config.storage_url import folder_of
 from camp.errors import Forbidden, Unauthorized
 from camp.lifecycle import Lifecycle
 from camp.ops.readiness import Readiness, Verdict
 from camp.ops.schemas import Draining, DrainRequest, Health, Index, Live, Ready
-from camp.settings import Settings
-from camp.storage_url import folder_of
 
 # /health is asked several times a second while an instance drains; the counts in it are exact,
 # only the words about database and Redis may be this old.

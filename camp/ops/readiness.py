@@ -6,7 +6,7 @@ import time
 import asyncpg
 import msgspec
 
-from camp.db import asyncpg_arguments
+from camp.database.engine import asyncpg_arguments
 from camp.ops.schema import SchemaHistory
 
 CHECK_TIMEOUT_S = 1.0

@@ -8,13 +8,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp import etags
-from camp.auth import Principal
+from camp.auth.authenticator import Principal
 from camp.cache import Cache
-from camp.db import Sessions
+from camp.database.engine import Sessions
 from camp.errors import AlreadyMember, LastManager, MemberNotFound, UserUnknown
+from camp.http import etags
+from camp.http.paging import PageQuery, page
 from camp.membership import ProjectRole, ProjectRoles, require
-from camp.paging import PageQuery, page
 from camp.projects.models import USERS, Member
 from camp.projects.schemas import MemberOut, NewMember
 from camp.projects.service import locked

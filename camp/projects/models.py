@@ -13,7 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from camp.db import TimedBase
+from camp.database.engine import TimedBase
 from camp.membership import ProjectRole
 
 # By name, not by class: slices do not know each other.

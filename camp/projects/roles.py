@@ -5,9 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import Select, literal, select
 
-from camp.auth import Principal
+from camp.auth.authenticator import Principal
 from camp.cache import Cache
-from camp.db import Sessions
+from camp.database.engine import Sessions
 from camp.membership import ProjectRole
 from camp.projects.models import Member, Project
 

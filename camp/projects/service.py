@@ -8,12 +8,12 @@ from litestar.pagination import OffsetPagination
 from sqlalchemy import Select, delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp import etags
-from camp.auth import Principal, UserRole
+from camp.auth.authenticator import Principal, UserRole
 from camp.cache import Cache
-from camp.db import Sessions
+from camp.database.engine import Sessions
+from camp.http import etags
+from camp.http.paging import PageQuery, page
 from camp.membership import ProjectRole, ProjectRoles, require
-from camp.paging import PageQuery, page
 from camp.projects.models import USERS, Member, Project
 from camp.projects.schemas import NewProject, ProjectOut, ProjectPatch
 

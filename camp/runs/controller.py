@@ -8,12 +8,12 @@ from litestar.datastructures import State as AppState
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
-from camp.auth import Principal
-from camp.paging import LimitParameter, OffsetParameter, PageQuery, SortParameter
+from camp.auth.authenticator import Principal
+from camp.http.paging import LimitParameter, OffsetParameter, PageQuery, SortParameter
+from camp.http.sse import EventStream
 from camp.runs import events, service
 from camp.runs.models import State
 from camp.runs.schemas import NewRun, RunOut
-from camp.sse import EventStream
 
 RunRequest = Request[Principal, Any, Any]
 IdempotencyKey = Annotated[

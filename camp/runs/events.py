@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from camp import sse
+from camp.http import sse
 from camp.lifecycle import Lifecycle
 from camp.runs.schemas import RunOut
 from camp.runs.service import RunService

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import ColumnElement, Update, and_, delete, func, select, tuple_, update
 
-from camp.db import Sessions
+from camp.database.engine import Sessions
 from camp.runs.models import ACTIVE, ENDED, Run
 from camp.runs.schemas import RunFault
 

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, Uni
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from camp.db import TimedBase
+from camp.database.engine import TimedBase
 
 State = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 ACTIVE = ("waiting", "running")

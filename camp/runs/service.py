@@ -11,9 +11,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.db import Sessions, uuid7
+from camp.database.engine import Sessions, uuid7
 from camp.errors import IdempotencyKeyReused, RunActive, RunNotFound, TooManyRuns
-from camp.paging import PageQuery, page
+from camp.http.paging import PageQuery, page
 from camp.runs.kinds import Kinds, read_input
 from camp.runs.models import ACTIVE, Run
 from camp.runs.schemas import NewRun, RunFault, RunOut

@@ -8,9 +8,9 @@ from litestar.datastructures import State
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from camp import etags
-from camp.auth import Principal, UserRole
-from camp.paging import (
+from camp.auth.authenticator import Principal, UserRole
+from camp.http import etags
+from camp.http.paging import (
     LimitParameter,
     OffsetParameter,
     PageQuery,

@@ -3,8 +3,8 @@
 from sqlalchemy import CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from camp.auth import UserRole
-from camp.db import TimedBase
+from camp.auth.authenticator import UserRole
+from camp.database.engine import TimedBase
 
 
 class User(TimedBase):

@@ -9,11 +9,11 @@ from sqlalchemy import Update, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp import etags
-from camp.auth import Identity, Principal, UserRole
-from camp.db import Sessions, Statements, uuid7
+from camp.auth.authenticator import Identity, Principal, UserRole
+from camp.database.engine import Sessions, Statements, uuid7
 from camp.errors import LastSystemAdmin, NotFound, SystemAdminOnly, UserNotFound
-from camp.paging import PageQuery, page
+from camp.http import etags
+from camp.http.paging import PageQuery, page
 from camp.users.models import User
 from camp.users.schemas import UserOut
 

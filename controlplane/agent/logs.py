@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.domain.errors import RuntimeUnavailable
-from controlplane.domain.fleet import MAX_LOG_LINES
+from controlplane.domain.reports import MAX_LOG_LINES
 from controlplane.ports.logs import LogAnswer, LogRequest, LogRequests
 from controlplane.ports.runtime import Runtime
 

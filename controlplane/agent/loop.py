@@ -7,22 +7,11 @@ from dataclasses import dataclass, field, replace
 from controlplane.agent import status
 from controlplane.agent.status import Watch
 from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable, Skewed
-from controlplane.domain.fleet import (
-    BLIND_STEP_S,
-    PROTOCOL,
-    AgentGoal,
-    AgentReport,
-    Goal,
-    HostDesired,
-    HostReport,
-    JobState,
-    Phase,
-    SlotGoal,
-    SlotReport,
-    skewed,
-)
+from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
+from controlplane.domain.protocol import PROTOCOL, skewed
+from controlplane.domain.reports import BLIND_STEP_S, AgentReport, HostReport, Phase, SlotReport
 from controlplane.ports.bus import Bus
 from controlplane.ports.clock import Clock
 from controlplane.ports.health import Health, Probe

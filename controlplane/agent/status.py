@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from controlplane.domain.fleet import Phase, SlotReport
 from controlplane.domain.model import Policy, Spec
+from controlplane.domain.reports import Phase, SlotReport
 from controlplane.ports.health import Probe
 from controlplane.ports.runtime import Running
 

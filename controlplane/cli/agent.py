@@ -38,9 +38,9 @@ def agent(
     Example: camp agent --environment production --host host-a --folder /var/lib/camp
     """
     from camp import __version__
-    from camp.logs import configure
-    from camp.settings import exported, load
-    from controlplane.agent.main import Assignment, run
+    from camp.config.settings import exported, load
+    from camp.observability.logs import configure
+    from controlplane.wiring.agent import Assignment, run
 
     settings = load(os.environ, Path.cwd())
     if settings.redis_url is None:

@@ -13,7 +13,7 @@ import rich_click as click
 from controlplane.domain.errors import Invalid
 
 if TYPE_CHECKING:
-    from controlplane.adapters.docker_container import Placement
+    from controlplane.adapters.docker.container import Placement
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ class Containers:
         self, environment: str, host: str, address: str, folder: Path, token: str
     ) -> Placement:
         """Where and how a host's containers run. Raises Invalid."""
-        from controlplane.adapters.docker_container import Placement, size_bytes
-        from controlplane.adapters.file_memory import FileMemory
+        from controlplane.adapters.docker.container import Placement, size_bytes
+        from controlplane.adapters.host.memory import FileMemory
 
         return Placement(
             environment=environment,

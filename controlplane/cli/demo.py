@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from controlplane.demo.hosting import Hosting
-    from controlplane.demo.report import Report
+    from controlplane.demo.measure.report import Report
     from controlplane.demo.scenario import Options
     from controlplane.demo.site import Site
 

@@ -6,7 +6,7 @@ import rich_click as click
 
 from controlplane.cli.common import Connection, connected, run, table
 from controlplane.domain.errors import Invalid, NotFound
-from controlplane.domain.fleet import MAX_LOG_LINES
+from controlplane.domain.reports import MAX_LOG_LINES
 from controlplane.wire import HostView, InstanceView, LogView
 
 INSTANCE_HEAD = ("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "ADDRESS", "DETAIL")

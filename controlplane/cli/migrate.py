@@ -65,6 +65,6 @@ def status(as_json: bool) -> None:
 
 
 def _database_url() -> str:
-    from camp.settings import load
+    from camp.config.settings import load
 
     return load(os.environ, Path.cwd()).database_url

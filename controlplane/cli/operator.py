@@ -45,9 +45,9 @@ def create(name: str, as_json: bool) -> None:
 
 
 async def _store(name: str, hashed: str) -> None:
-    from camp.db import build_engine
-    from camp.settings import load
-    from controlplane.adapters.postgres_ledger import PostgresLedger
+    from camp.config.settings import load
+    from camp.database.engine import build_engine
+    from controlplane.adapters.postgres.ledger import PostgresLedger
 
     engine = build_engine(load(os.environ, Path.cwd()))
     try:

@@ -32,8 +32,8 @@ def build(tree: Path, version: str | None, out: Path, as_json: bool) -> None:
 
     Example: camp release build --version 1.1.0 --out dist
     """
-    from controlplane.adapters.bundle import read
-    from controlplane.adapters.bundle_build import build as build_bundle
+    from controlplane.adapters.process.bundle import read
+    from controlplane.adapters.process.bundle_build import build as build_bundle
 
     path = build_bundle(tree, out, version=version)
     built = read(path)
@@ -82,10 +82,10 @@ def add(
 def _described(what: str, platform: str, insecure: frozenset[str]) -> Release:
     """The release that lies at a path or is published under an image's name."""
     if Path(what).exists() or what.endswith(".zip") or what.startswith(("/", ".")):
-        from controlplane.adapters.bundle import read
+        from controlplane.adapters.process.bundle import read
 
         return read(Path(what))
-    from controlplane.adapters.oci_registry import OciRegistry, stored_credentials
+    from controlplane.adapters.registry.oci import OciRegistry, stored_credentials
     from controlplane.domain.image import release_of
 
     async def resolved() -> Release:

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from controlplane.demo.load import Status
-from controlplane.demo.sampler import Sample
+from controlplane.demo.measure.load import Status
+from controlplane.demo.measure.sampler import Sample
 from controlplane.domain.model import Kind, Release, State
 from controlplane.wire import EventView, HostView, RolloutView, Why
 

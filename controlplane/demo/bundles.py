@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from controlplane.adapters.bundle_build import build, copy_sources, schema_head
+from controlplane.adapters.process.bundle_build import build, copy_sources, schema_head
 from controlplane.domain.errors import BundleError
 
 NICKNAME = '''\

@@ -18,18 +18,18 @@ from pathlib import Path
 
 import docker
 
-from controlplane.adapters import docker_container
-from controlplane.adapters.docker_engine import Engine, EngineUnavailable, epoch_s
-from controlplane.adapters.oci_registry import OciRegistry
+from controlplane.adapters.docker import container as docker_container
+from controlplane.adapters.docker.engine import Engine, EngineUnavailable, epoch_s
+from controlplane.adapters.registry.oci import OciRegistry
 from controlplane.demo import leftovers
 from controlplane.demo.bundles import RELEASES
 from controlplane.demo.images import REGISTRY, Builder, Change, push, start_registry
-from controlplane.demo.kept import Bridge, Server
-from controlplane.demo.sampler import Process
+from controlplane.demo.measure.sampler import Process
 from controlplane.demo.stage import DemoFailed, Servers, settings
 from controlplane.demo.sweeper import mark
 from controlplane.domain.image import release_of
 from controlplane.domain.model import Release
+from controlplane.embedded.kept import Bridge, Server
 
 # A push compresses whole layers between two words.
 TIMEOUT_S = 300

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from controlplane.demo.kept import Bridge
-from controlplane.demo.sampler import Process
+from controlplane.demo.measure.sampler import Process
 from controlplane.demo.stage import Servers
 from controlplane.domain.model import Release
+from controlplane.embedded.kept import Bridge
 
 
 class Hosting(Protocol):

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import docker
 
-from controlplane.adapters.bundle_build import copy_sources, set_version
-from controlplane.demo.kept import LOOPBACK, Server, made, start_server, tail
+from controlplane.adapters.process.bundle_build import copy_sources, set_version
 from controlplane.demo.stage import DemoFailed
+from controlplane.embedded.kept import LOOPBACK, Server, made, start_server, tail
 
 Change = Callable[[Path], None]
 # Beside what a wheel is made of.

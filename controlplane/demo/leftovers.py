@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import docker
 
-from controlplane.adapters.docker_engine import CONFLICT, NOT_FOUND, Engine, passing
+from controlplane.adapters.docker.engine import CONFLICT, NOT_FOUND, Engine, passing
 
 TIMEOUT_S = 60
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 
-from controlplane.adapters import bundle
+from controlplane.adapters.process import bundle
 from controlplane.demo.bundles import build_demo
-from controlplane.demo.kept import Bridge
-from controlplane.demo.sampler import Process
+from controlplane.demo.measure.sampler import Process
 from controlplane.demo.stage import STOP_DEADLINE_S, Servers
 from controlplane.demo.sweeper import marked
 from controlplane.domain.model import Release
+from controlplane.embedded.kept import Bridge
 
 # A process may still carry its parent's environment this long after its fork.
 YOUNG_S = 2.0

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from controlplane.demo import report as reports
 from controlplane.demo.board import STEPS, Board
-from controlplane.demo.lives import lives
-from controlplane.demo.load import Status
-from controlplane.demo.loading import LoadProcess
-from controlplane.demo.report import Leader, Migrations, Move, Report, Requests, Streams
+from controlplane.demo.measure import report as reports
+from controlplane.demo.measure.lives import lives
+from controlplane.demo.measure.load import Status
+from controlplane.demo.measure.loading import LoadProcess
+from controlplane.demo.measure.report import Leader, Migrations, Move, Report, Requests, Streams
 from controlplane.demo.site import Site, ended, until
 from controlplane.demo.stage import DemoFailed
 from controlplane.domain.errors import ControlError

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controlplane.demo.board import STEPS, Board
-from controlplane.demo.report import Move, Report
+from controlplane.demo.measure.report import Move, Report
 from controlplane.domain.model import State
 from controlplane.wire import HostView, InstanceView
 

@@ -12,15 +12,15 @@ from typing import Any
 
 from controlplane.client import ControlClient
 from controlplane.demo import stage
-from controlplane.demo.critical import critical_path
 from controlplane.demo.hosting import Hosting
-from controlplane.demo.kept import LOOPBACK, free_port
-from controlplane.demo.lives import lives
-from controlplane.demo.report import Move
-from controlplane.demo.sampler import Sampler
+from controlplane.demo.measure.critical import critical_path
+from controlplane.demo.measure.lives import lives
+from controlplane.demo.measure.report import Move
+from controlplane.demo.measure.sampler import Sampler
 from controlplane.demo.stage import HOSTS, POLICY, DemoFailed, Program, Servers
 from controlplane.demo.sweeper import Sweeper
 from controlplane.domain.model import Release
+from controlplane.embedded.kept import LOOPBACK, free_port
 from controlplane.wire import RolloutView
 
 POLL_INTERVAL_S = 0.1

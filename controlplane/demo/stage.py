@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-from controlplane.demo.kept import LOOPBACK, Bridge, environment, tail
-from controlplane.demo.servers import (
+from controlplane.demo.sweeper import mark, sweep
+from controlplane.domain.errors import ControlError
+from controlplane.embedded.kept import LOOPBACK, Bridge, environment, tail
+from controlplane.embedded.servers import (
     PostgresServer,
     RedisServer,
     TraefikServer,
@@ -21,8 +23,6 @@ from controlplane.demo.servers import (
     start_redis,
     start_traefik,
 )
-from controlplane.demo.sweeper import mark, sweep
-from controlplane.domain.errors import ControlError
 
 ServerT = TypeVar("ServerT", PostgresServer, RedisServer, TraefikServer)
 HOSTS = ("host-a", "host-b", "host-c")

@@ -1,11 +1,12 @@
-"""What the leader can do. A closed union: the executor matches each and nothing else."""
+"""What the leader can do. A closed union: `changes` matches each and nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.domain.fleet import Job, Member
+from controlplane.domain.goals import Job
 from controlplane.domain.model import Blocker, Release, State
+from controlplane.domain.routing import Member
 
 
 @dataclass(frozen=True, slots=True)

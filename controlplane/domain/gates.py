@@ -5,22 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from controlplane.domain.actions import ReplaceAgent
+from controlplane.domain.bounds import bounds
 from controlplane.domain.commands import Command, allowed
-from controlplane.domain.fleet import (
-    PROTOCOL,
-    SERVING,
-    AgentGoal,
-    Fleet,
-    Goal,
-    Host,
-    Instance,
-    Job,
-    JobState,
-    Phase,
-    bounds,
-    skewed,
-)
+from controlplane.domain.fleet import Fleet, Host, Instance
+from controlplane.domain.goals import AgentGoal, Goal, Job, JobState
 from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout
+from controlplane.domain.protocol import PROTOCOL, skewed
+from controlplane.domain.reports import SERVING, Phase
 
 AGENT_REPLACED = "agent_replaced"
 SMOKE = "smoke"

@@ -19,9 +19,13 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Fleet, Goal, Instance, Member, Phase, bounds
+from controlplane.domain.bounds import bounds
+from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.gates import needed_images
+from controlplane.domain.goals import Goal
 from controlplane.domain.model import TERMINAL, Kind, Rollout, State
+from controlplane.domain.reports import Phase
+from controlplane.domain.routing import Member
 from controlplane.domain.strategies.rolling import converged
 
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from controlplane.domain.fleet import (
-    PROTOCOL,
-    EdgeReading,
-    Fleet,
-    Host,
-    Instance,
-    Member,
-    SlotGoal,
-    SlotReport,
-    Table,
-    skewed,
-)
+from controlplane.domain.fleet import Fleet, Host, Instance
+from controlplane.domain.goals import SlotGoal
+from controlplane.domain.protocol import PROTOCOL, skewed
 from controlplane.domain.records import HostRow, Snapshot
+from controlplane.domain.reports import SlotReport
+from controlplane.domain.routing import EdgeReading, Member, Table
 
 # Agents report at least every second; four missed reports are no longer bad luck.
 SILENT_AFTER_S = 4.0

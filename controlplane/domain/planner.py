@@ -13,8 +13,9 @@ from controlplane.domain.actions import (
     RunChecks,
     RunMigration,
 )
-from controlplane.domain.fleet import Fleet, Goal, Job
+from controlplane.domain.fleet import Fleet
 from controlplane.domain.gates import Failure, Wait
+from controlplane.domain.goals import Goal, Job
 from controlplane.domain.model import Kind, OnFailure, Policy, Release, Rollout, State
 from controlplane.domain.strategies.rolling import (
     converge,

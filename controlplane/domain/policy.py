@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
+from controlplane.domain.bounds import bounds
 from controlplane.domain.errors import Invalid
-from controlplane.domain.fleet import bounds
 from controlplane.domain.follow import FIELDS, Follow, follow_of
 from controlplane.domain.model import OnFailure, Policy
 

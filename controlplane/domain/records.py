@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controlplane.domain.fleet import AgentGoal, HostReport, Job, SlotGoal, Table
+from controlplane.domain.goals import AgentGoal, Job, SlotGoal
 from controlplane.domain.model import Environment, Release, Rollout
+from controlplane.domain.reports import HostReport
+from controlplane.domain.routing import Table
 
 # Facts are compared at commit, but silence is not a fact that anybody writes: an old look may
 # take a host for alive that has fallen silent since.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from controlplane.domain.actions import Plan
+from controlplane.domain.changes import changes
 from controlplane.domain.errors import BrokenInvariant, Fenced, Stale
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.invariants import broken
@@ -13,7 +14,6 @@ from controlplane.domain.look import look
 from controlplane.domain.model import State
 from controlplane.domain.planner import plan, settle
 from controlplane.domain.records import Changes, Snapshot
-from controlplane.leader.executor import changes
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
 from controlplane.ports.routing import Routing

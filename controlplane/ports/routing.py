@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from controlplane.domain.fleet import EdgeReading, Table
+from controlplane.domain.routing import EdgeReading, Table
 
 
 class Routing(Protocol):

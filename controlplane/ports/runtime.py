@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.domain.fleet import ImageReport, Job, JobReport, PullReport
+from controlplane.domain.goals import Job
 from controlplane.domain.model import Release, Spec
+from controlplane.domain.reports import ImageReport, JobReport, PullReport
 
 
 @dataclass(frozen=True, slots=True)

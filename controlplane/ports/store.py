@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from controlplane.domain.fleet import HostDesired, HostReport
+from controlplane.domain.goals import HostDesired
 from controlplane.domain.records import Changes, HostRow, Snapshot
+from controlplane.domain.reports import HostReport
 
 __all__ = ["Changes", "HostRow", "Snapshot", "Store"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from controlplane.domain.fleet import AgentGoal
+from controlplane.domain.goals import AgentGoal
 
 
 class Stage(StrEnum):

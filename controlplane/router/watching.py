@@ -11,9 +11,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from controlplane.domain.errors import BusUnavailable, NotFound, Unavailable
-from controlplane.domain.fleet import MAX_LOG_LINES, Fleet
+from controlplane.domain.fleet import Fleet
 from controlplane.domain.look import look
 from controlplane.domain.records import Snapshot
+from controlplane.domain.reports import MAX_LOG_LINES
 from controlplane.router.control import Control
 from controlplane.router.explain import explain
 from controlplane.router.stream import EventResponse, frames, resume_after

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import func
 
-from camp.db_url import connect_options
+from camp.config.database_url import connect_options
 from controlplane.domain.errors import Conflict, ControlError, Invalid, StoreUnavailable
 from controlplane.schema.scripts import config, known, packaged, pending, resolve, scripts, step_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.architecture.sources import PACKAGES, module_name, python_files, tree
 
 # Started by name: `python -m …`, the console script, alembic.
-ENTRY_POINTS = {"camp.__main__", "controlplane.demo.servers"}
+ENTRY_POINTS = {"camp.__main__", "controlplane.embedded.servers"}
 
 
 def imported(name: Path) -> Iterator[str]:

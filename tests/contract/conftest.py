@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from sqlalchemy import make_url
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.demo.servers import PostgresServer
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.embedded.servers import PostgresServer
 from tests.proxy import Proxy
 from tests.stores import (
     ENVIRONMENT,

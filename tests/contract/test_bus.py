@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from controlplane.adapters.redis_bus import RedisBus
-from controlplane.adapters.redis_client import open_redis
+from controlplane.adapters.redis.bus import RedisBus
+from controlplane.adapters.redis.client import open_redis
 from controlplane.ports.bus import Bus
 from tests.fakes.bus import FakeBus
 from tests.fakes.redis import FakeRedis

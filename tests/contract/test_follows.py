@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_follows import PostgresFollows
-from controlplane.adapters.postgres_ledger import PostgresLedger
-from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.follows import PostgresFollows
+from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.errors import Conflict, Fenced, Stale
 from controlplane.domain.follow import Follow, Followed, StartMode
 from controlplane.domain.sightings import FollowLook, Record

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.adapters.http_health import HttpHealth
+from controlplane.adapters.host.health import HttpHealth
 from controlplane.domain.model import Release
 from controlplane.ports.health import Health, Probe
 from tests.fakes.backend import Backend

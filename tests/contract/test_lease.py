@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.redis_lease import RedisLease
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.redis.lease import RedisLease
 from controlplane.domain.errors import BusUnavailable
 from controlplane.ports.lease import Lease
 from tests.fakes.lease import FakeLease

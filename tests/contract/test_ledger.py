@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_ledger import PostgresLedger
-from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.commands import Command
 from controlplane.domain.errors import Conflict, Invalid, NotFound, Stale, StoreUnavailable
-from controlplane.domain.fleet import Goal, SlotGoal
+from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.model import Kind, Policy, Rollout, State
 from controlplane.domain.records import Changes
 from tests.ledgers import (

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.redis_logs import RedisLogRequests, RedisLogs
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.redis.logs import RedisLogRequests, RedisLogs
 from controlplane.domain.errors import AgentSilent, BusUnavailable, RuntimeUnavailable
 from controlplane.ports.logs import LogAnswer, LogRequest, LogRequests, Logs
 from tests.fakes.logs import FakeLogs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters.file_memory import FileMemory
+from controlplane.adapters.host.memory import FileMemory
 from controlplane.domain.errors import Invalid
 from controlplane.ports.memory import Memory
 from tests.fakes.memory import FakeMemory

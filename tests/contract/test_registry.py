@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from controlplane.adapters.oci_registry import ImageUnknown, OciRegistry, RegistryUnavailable
+from controlplane.adapters.registry.oci import ImageUnknown, OciRegistry, RegistryUnavailable
 from controlplane.ports.registry import Registry
 from tests.fakes.images import FakeImages
 from tests.fakes.registry import LABELS, fake_registry

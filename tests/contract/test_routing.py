@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from redis.asyncio import Redis
 
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.traefik_routing import TraefikRouting
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.errors import BusUnavailable, Fenced, Stale
-from controlplane.domain.fleet import Member, Table
+from controlplane.domain.routing import Member, Table
 from controlplane.ports.routing import Routing
 from tests.fakes.redis import FakeRedis
 from tests.fakes.routing import FakeEdge, FakeRouting

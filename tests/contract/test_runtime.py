@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.domain.fleet import ImageReport, Job, JobReport, JobState
+from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Release
+from controlplane.domain.reports import ImageReport, JobReport
 from controlplane.ports.runtime import Running
 from tests.hosts import FakeGround, Ground, image, only, pulled, real_ground
 

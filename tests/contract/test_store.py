@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 
 from controlplane.domain.errors import Fenced, Stale
-from controlplane.domain.fleet import (
-    Goal,
-    Member,
-    Table,
-)
+from controlplane.domain.goals import Goal
 from controlplane.domain.model import (
     Policy,
     State,
     enter,
 )
 from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow
+from controlplane.domain.routing import Member, Table
 from tests.stores import (
     ENVIRONMENT,
     Ground,

@@ -8,15 +8,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from controlplane.adapters import tables
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.postgres import tables
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.errors import NotFound, Stale, StoreUnavailable
-from controlplane.domain.fleet import (
-    JobState,
-    Table,
-)
+from controlplane.domain.goals import JobState
 from controlplane.domain.records import Changes
+from controlplane.domain.routing import Table
 from tests.stores import (
     NAME,
     OTHER,

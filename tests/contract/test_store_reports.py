@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.domain.errors import StoreUnavailable
-from controlplane.domain.fleet import (
-    JobState,
-)
+from controlplane.domain.goals import JobState
 from controlplane.domain.model import (
     Policy,
     State,

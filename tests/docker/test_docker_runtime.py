@@ -12,10 +12,10 @@ import docker
 import httpx
 import pytest
 
-from controlplane.adapters.docker_engine import Engine, EngineUnavailable
-from controlplane.adapters.docker_runtime import DockerRuntime
+from controlplane.adapters.docker.engine import Engine, EngineUnavailable
+from controlplane.adapters.docker.runtime import DockerRuntime
 from controlplane.domain.errors import HostTaken, Invalid
-from controlplane.domain.fleet import Job
+from controlplane.domain.goals import Job
 from controlplane.domain.model import Release
 from controlplane.ports.runtime import Running
 from tests.containers import SECRET, DockerGround, Images

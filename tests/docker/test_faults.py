@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters.docker_container import Placement
-from controlplane.adapters.docker_engine import Engine
-from controlplane.adapters.docker_runtime import DockerRuntime
-from controlplane.domain.fleet import ImageReport
+from controlplane.adapters.docker.container import Placement
+from controlplane.adapters.docker.engine import Engine
+from controlplane.adapters.docker.runtime import DockerRuntime
 from controlplane.domain.model import Release
+from controlplane.domain.reports import ImageReport
 from tests.agents import LONG_S
 from tests.containers import DockerGround, Images
 from tests.engines import own_engine

@@ -18,7 +18,7 @@ import pytest
 from camp import __version__
 from controlplane.client import ControlClient
 from controlplane.demo import stage
-from controlplane.demo.loading import LoadProcess
+from controlplane.demo.measure.loading import LoadProcess
 from controlplane.demo.stage import Servers
 from controlplane.domain.model import Release, State
 from controlplane.wire import HostView, RolloutView

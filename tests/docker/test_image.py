@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import camp
-from controlplane.adapters.bundle_build import describe
+from controlplane.adapters.process.bundle_build import describe
 from tests.images import GRACE_S, Context, contained, content_of, layers
 from tests.service import USER
 from tests.waiting import wait_until

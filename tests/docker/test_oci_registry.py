@@ -5,7 +5,7 @@ from __future__ import annotations
 import docker
 import pytest
 
-from controlplane.adapters.oci_registry import ImageUnknown, OciRegistry
+from controlplane.adapters.registry.oci import ImageUnknown, OciRegistry
 from controlplane.domain.image import release_of
 from tests.containers import Images
 

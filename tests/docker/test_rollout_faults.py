@@ -9,8 +9,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from controlplane.demo.servers import TraefikServer
 from controlplane.domain.model import State
+from controlplane.embedded.servers import TraefikServer
 from tests.agents import LONG_S
 from tests.containers import Images
 from tests.engines import OwnEngine, own_engine

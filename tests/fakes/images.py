@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from controlplane.adapters.oci_registry import ImageUnknown, RegistryUnavailable
+from controlplane.adapters.registry.oci import ImageUnknown, RegistryUnavailable
 from controlplane.domain.follow import Follow
 from controlplane.domain.image import PublishedImage, parse, parse_version
 

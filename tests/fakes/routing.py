@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from controlplane.domain.errors import Fenced, Stale
-from controlplane.domain.fleet import EdgeReading, Table
+from controlplane.domain.routing import EdgeReading, Table
 from tests.fakes.redis import FakeRedis
 from tests.fakes.world import World
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from controlplane.domain.errors import RuntimeUnavailable
-from controlplane.domain.fleet import ImageReport, Job, JobReport, JobState, PullReport
+from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Release, Spec
+from controlplane.domain.reports import ImageReport, JobReport, PullReport
 from controlplane.ports.health import Probe
 from controlplane.ports.runtime import Running
 from tests.fakes.world import World

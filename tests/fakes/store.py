@@ -6,17 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
-from controlplane.domain.fleet import (
-    PROTOCOL,
-    HostDesired,
-    HostReport,
-    Job,
-    JobState,
-    SlotGoal,
-    Table,
-)
+from controlplane.domain.goals import HostDesired, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Rollout, State
+from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
+from controlplane.domain.reports import HostReport
+from controlplane.domain.routing import Table
 from tests.fakes.world import World
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from controlplane.domain.fleet import AgentGoal
+from controlplane.domain.goals import AgentGoal
 from controlplane.ports.succession import Stage, Successor
 
 

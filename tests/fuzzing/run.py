@@ -18,9 +18,9 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from camp.settings import DEFAULT_MOCK_TOKEN
-from controlplane.demo.kept import free_port
-from controlplane.demo.servers import start_postgres, start_redis
+from camp.config.settings import DEFAULT_MOCK_TOKEN
+from controlplane.embedded.kept import free_port
+from controlplane.embedded.servers import start_postgres, start_redis
 from controlplane.schema.runner import upgrade
 from tests.waiting import wait_until
 

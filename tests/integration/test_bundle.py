@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters import bundle
-from controlplane.adapters.http_health import HttpHealth
-from controlplane.adapters.process_runtime import ProcessRuntime
+from controlplane.adapters.host.health import HttpHealth
+from controlplane.adapters.process import bundle
+from controlplane.adapters.process.runtime import ProcessRuntime
 from controlplane.demo.bundles import build_demo
-from controlplane.domain.fleet import Job, JobReport, JobState
+from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Release
+from controlplane.domain.reports import JobReport
 from controlplane.ports.health import Probe
 from tests.hosts import RealGround, only, processes, pulled, real_ground
 from tests.waiting import eventually

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from camp.cache import Cache
-from controlplane.demo.servers import RedisServer
+from controlplane.embedded.servers import RedisServer
 from tests.proxy import Proxy
 from tests.waiting import eventually
 

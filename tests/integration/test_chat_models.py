@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from camp.chats import retelling
+from camp.chats import resuming
 from camp.chats.service import Said
 from tests.fakes.models import FakeModels, fake_models, variables
 from tests.served import serving
@@ -171,12 +171,12 @@ async def test_expired_drain_keeps_what_was_said_for_another_instance(
         async with client_of(made) as one, client_of(made) as other:
             fake.silent_after = 2
             chat_id = await chat(one)
-            telling = asyncio.create_task(say(one, chat_id))
+            saying = asyncio.create_task(say(one, chat_id))
             lifecycle = one.app.state.lifecycle  # type: ignore[attr-defined]
             assert await eventually(lambda: len(fake.requests) == 1)
             assert lifecycle.chat_streams == 1
             await one.post("/internal/drain", json={"deadline_s": 0.3})
-            told = await telling
+            told = await saying
             assert (words(told), told[-1][0]) == ("Good day", "draining")
             rest = await say(other, chat_id, last=told[0][2])
             assert (words(rest), rest[-1][1]["code"]) == (" day", "answer_cut")
@@ -189,10 +189,10 @@ async def test_streams_of_a_model_hold_no_connection(migrated_database_url: str)
         made = model(migrated_database_url, fake, LLM_TOKEN_TIMEOUT_S="0.5", **pool)
         async with client_of(made) as client:
             chat_id = await chat(client)
-            telling = [asyncio.create_task(say(client, chat_id)) for _ in range(3)]
+            saying = [asyncio.create_task(say(client, chat_id)) for _ in range(3)]
             assert await eventually(lambda: len(fake.requests) == 3)
             assert "camp_db_pool_in_use 0.0" in (await client.get("/metrics")).text
-            assert {(await task)[-1][1]["code"] for task in telling} == {"model_timeout"}
+            assert {(await task)[-1][1]["code"] for task in saying} == {"model_timeout"}
 
 
 async def test_answer_that_is_still_being_said_is_waited_for(migrated_database_url: str) -> None:
@@ -201,12 +201,12 @@ async def test_answer_that_is_still_being_said_is_waited_for(migrated_database_u
         made = model(migrated_database_url, fake, LLM_TOKEN_TIMEOUT_S="1")
         async with client_of(made) as one, client_of(made) as other:
             chat_id = await chat(one)
-            telling = asyncio.create_task(say(one, chat_id))
+            saying = asyncio.create_task(say(one, chat_id))
             assert await eventually(lambda: len(fake.requests) == 1)
             question = (await messages(one, chat_id))[-1]["id"]
             again = await say(other, chat_id, last=f"{question}:@0")
             assert (words(again), again[-1][1]["code"]) == ("Good", "answer_cut")
-            assert words(await telling) == "Good"
+            assert words(await saying) == "Good"
 
 
 async def test_run_that_summarises_a_chat_asks_the_model(migrated_database_url: str) -> None:
@@ -236,7 +236,7 @@ async def test_answer_of_a_killed_instance_ends_where_it_was_kept_last(
         chat_id = await chat(other)
         with running(tmp_path, migrated_database_url, **variables("openai", fake)) as killed:
             async with httpx.AsyncClient(base_url=killed.url, headers=USER) as one:
-                telling = asyncio.create_task(say(one, chat_id))
+                saying = asyncio.create_task(say(one, chat_id))
                 assert await eventually(lambda: len(fake.requests) == 1)
                 question = (await messages(other, chat_id))[-1]["id"]
                 following = asyncio.create_task(say(other, chat_id, last=f"{question}:@0"))
@@ -248,7 +248,7 @@ async def test_answer_of_a_killed_instance_ends_where_it_was_kept_last(
                 assert await eventually(kept)
                 killed.process.kill()
                 with pytest.raises(httpx.TransportError):
-                    await telling
+                    await saying
         told = await following
         assert (words(told), told[-1][1]["code"]) == ("Good day", "answer_cut")
 
@@ -258,8 +258,8 @@ async def test_answer_of_which_nothing_was_kept_is_lost_and_said_to_be(
 ) -> None:
     async with fake_models() as fake, client_of(model(migrated_database_url, fake)) as client:
         state = client.app.state  # type: ignore[attr-defined]
-        mark = retelling.Mark(uuid4(), 0)
-        told = [e async for e in retelling.stream(mark, state.chats, state.lifecycle, awaited_s=0)]
+        mark = resuming.Mark(uuid4(), 0)
+        told = [e async for e in resuming.stream(mark, state.chats, state.lifecycle, awaited_s=0)]
         assert events(b"".join(told).decode())[-1][1]["code"] == "answer_lost"
 
 
@@ -270,7 +270,7 @@ async def test_wait_for_an_answer_moves_on_when_the_instance_drains(
         state = client.app.state  # type: ignore[attr-defined]
         state.lifecycle.drain(0)
         await state.lifecycle.expired.wait()
-        stream = retelling.stream(retelling.Mark(uuid4(), 0), state.chats, state.lifecycle)
+        stream = resuming.stream(resuming.Mark(uuid4(), 0), state.chats, state.lifecycle)
         assert events(b"".join([e async for e in stream]).decode())[-1][0] == "draining"
 
 
@@ -283,7 +283,7 @@ async def test_whole_answer_takes_the_place_of_what_was_kept_of_it_and_stays(
         me = UUID((await client.get("/api/v1/users/me")).json()["id"])
         question = await chats.ask(me, chat_id, "hello")
         part, whole = Said("Good", "m", cut=True, more_within_s=60), Said("Good day", "m")
-        following = retelling.stream(retelling.Mark(question, 0), chats, state.lifecycle)
+        following = resuming.stream(resuming.Mark(question, 0), chats, state.lifecycle)
         await chats.keep_answer(chat_id, question, part)
         told = [await anext(following)]
         for said in (whole, part):

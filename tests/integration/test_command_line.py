@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from camp.__main__ import main
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_ledger import PostgresLedger
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.domain.model import State
 from tests.ledgers import ENVIRONMENT, a_release, furnish, lead
 from tests.served import serving
@@ -184,7 +184,7 @@ async def test_a_rollback_by_name_undoes_a_finished_rollout(shell: Shell) -> Non
 
 
 async def test_a_bundle_with_another_digest_is_refused(shell: Shell, tmp_path: Path) -> None:
-    from controlplane.adapters.bundle import Manifest, read, write
+    from controlplane.adapters.process.bundle import Manifest, read, write
 
     wheel = tmp_path / "camp-1.0.0-py3-none-any.whl"
     wheel.write_bytes(b"PK\x05\x06" + bytes(18))

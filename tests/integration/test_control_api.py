@@ -11,13 +11,13 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_ledger import PostgresLedger
-from controlplane.adapters.postgres_store import PostgresStore
-from controlplane.adapters.redis_bus import RedisBus
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.redis_lease import RedisLease
-from controlplane.adapters.redis_logs import RedisLogRequests, topic
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.store import PostgresStore
+from controlplane.adapters.redis.bus import RedisBus
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.redis.lease import RedisLease
+from controlplane.adapters.redis.logs import RedisLogRequests, topic
 from controlplane.client import ControlClient, WaitedTooLong
 from controlplane.domain.errors import (
     AgentSilent,
@@ -28,8 +28,8 @@ from controlplane.domain.errors import (
     NotFound,
     Unavailable,
 )
-from controlplane.domain.fleet import HostReport, ImageReport, Phase, SlotReport
 from controlplane.domain.model import Policy, State
+from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotReport
 from controlplane.domain.tokens import token_hash
 from controlplane.ports.logs import LogAnswer
 from controlplane.wire import EventView, PutEnvironment

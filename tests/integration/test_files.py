@@ -15,7 +15,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from camp.db import build_sessions
+from camp.database.engine import build_sessions
 from camp.files.commands import files as files_command
 from camp.files.storage import ObjectStorage
 from camp.files.sweep import sweep

@@ -15,15 +15,15 @@ from click.testing import CliRunner
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from camp.__main__ import main
-from controlplane.adapters.oci_registry import registry_of
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_follows import PostgresFollows
-from controlplane.adapters.postgres_ledger import PostgresLedger
-from controlplane.adapters.postgres_store import PostgresStore
-from controlplane.adapters.redis_bus import RedisBus
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.redis_lease import RedisLease
-from controlplane.adapters.system_clock import SystemClock
+from controlplane.adapters.host.clock import SystemClock
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.follows import PostgresFollows
+from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.store import PostgresStore
+from controlplane.adapters.redis.bus import RedisBus
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.redis.lease import RedisLease
+from controlplane.adapters.registry.oci import registry_of
 from controlplane.domain.follow import Follow, StartMode
 from controlplane.domain.model import Kind, State
 from controlplane.domain.tokens import token_hash

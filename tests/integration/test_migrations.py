@@ -21,7 +21,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from controlplane.adapters import tables
+from controlplane.adapters.postgres import tables
 from controlplane.domain.errors import Conflict, Invalid, StoreUnavailable
 from controlplane.schema import runner, scripts
 from tests.waiting import eventually

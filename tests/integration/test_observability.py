@@ -10,8 +10,8 @@ import promql_parser
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from controlplane.adapters.postgres_ledger import PostgresLedger
-from controlplane.adapters.postgres_store import PostgresStore
+from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.model import State
 from tests.ledgers import ENVIRONMENT, a_start, furnish, lead
 from tests.service import client_of, settings

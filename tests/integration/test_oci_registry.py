@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import pytest
 
-from controlplane.adapters.oci_registry import (
+from controlplane.adapters.registry.oci import (
     ImageUnknown,
     OciRegistry,
     RegistryBroken,

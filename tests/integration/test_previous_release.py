@@ -9,8 +9,8 @@ import httpx
 import msgspec
 import pytest
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.postgres_ledger import PostgresLedger
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.domain.tokens import token_hash
 from tests import previous
 from tests.ledgers import furnish

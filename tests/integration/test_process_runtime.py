@@ -14,11 +14,11 @@ import httpx
 import msgspec
 import pytest
 
-from controlplane.adapters import process_state
-from controlplane.adapters.process_jobs import JobRecord
-from controlplane.adapters.process_runtime import ProcessRuntime, SlotRecord
+from controlplane.adapters.process import state as process_state
+from controlplane.adapters.process.jobs import JobRecord
+from controlplane.adapters.process.runtime import ProcessRuntime, SlotRecord
 from controlplane.domain.errors import HostTaken
-from controlplane.domain.fleet import Job, JobState
+from controlplane.domain.goals import Job, JobState
 from tests.hosts import RealGround, image, only, processes, pulled, real_ground
 from tests.standin import bundle_of
 from tests.waiting import eventually, wait_until
@@ -63,7 +63,7 @@ def test_second_agent_of_a_host_is_refused(ground: RealGround) -> None:
 def test_host_is_free_again_when_its_agent_was_killed(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib, os\n"
-        "from controlplane.adapters.process_runtime import ProcessRuntime\n"
+        "from controlplane.adapters.process.runtime import ProcessRuntime\n"
         "ProcessRuntime(pathlib.Path(sys.argv[1]), 'host-a').open()\n"
         "os.kill(os.getpid(), 9)\n"
     )

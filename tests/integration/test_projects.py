@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from camp.auth import Principal
+from camp.auth.authenticator import Principal
 from camp.cache import Cache
-from camp.db import build_engine, build_sessions
+from camp.database.engine import build_engine, build_sessions
 from camp.errors import LastManager, RoleTooLow
 from camp.membership import ProjectRole
 from camp.projects.members import MemberService

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from camp.ratelimit import SharedCounts
-from controlplane.demo.servers import RedisServer, start_redis
+from camp.http.rate_limit import SharedCounts
+from controlplane.embedded.servers import RedisServer, start_redis
 from tests.proxy import Proxy
 from tests.service import client_of, settings
 from tests.waiting import eventually

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters.redis_bus import RedisBus
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.redis_lease import RedisLease
-from controlplane.demo.servers import RedisServer, start_redis
+from controlplane.adapters.redis.bus import RedisBus
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.redis.lease import RedisLease
 from controlplane.domain.errors import BusUnavailable
+from controlplane.embedded.servers import RedisServer, start_redis
 
 DEADLINE_S = 10.0
 

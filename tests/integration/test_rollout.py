@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controlplane.adapters.postgres_engine import open_engine
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.redis_logs import RedisLogs
-from controlplane.demo.servers import TraefikServer
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.redis.logs import RedisLogs
 from controlplane.domain.model import State
+from controlplane.embedded.servers import TraefikServer
 from tests.agents import LONG_S, QUICK, Site, site
 from tests.hosts import processes
 from tests.waiting import eventually
@@ -125,7 +125,7 @@ async def test_agent_that_leaves_leaves_its_instances_and_the_lease(running: Sit
 
 async def _leader(place: Site) -> str:
     """The host whose agent leads, by the lease."""
-    from controlplane.adapters.redis_lease import RedisLease
+    from controlplane.adapters.redis.lease import RedisLease
 
     async with open_redis(place.environ["REDIS_URL"]) as client:
         lease = RedisLease(client, place.environment)

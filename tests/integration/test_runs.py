@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from camp.db import build_engine, build_sessions
+from camp.database.engine import build_engine, build_sessions
 from camp.runs.leases import LeaseLost, Leases
 from tests.service import USER, client_of, running, settings
 from tests.waiting import eventually, wait_until

@@ -18,8 +18,8 @@ import psutil
 import pytest
 import redis
 
-from controlplane.demo.kept import Bridge
-from controlplane.demo.servers import (
+from controlplane.embedded.kept import Bridge
+from controlplane.embedded.servers import (
     PostgresServer,
     RedisServer,
     ServerStartFailed,
@@ -34,7 +34,7 @@ OWNER = textwrap.dedent(
     """
     import signal, sys
     from pathlib import Path
-    from controlplane.demo.servers import start_postgres, start_redis, start_traefik
+    from controlplane.embedded.servers import start_postgres, start_redis, start_traefik
 
     folder = Path(sys.argv[1])
     redis = start_redis(folder / "redis")

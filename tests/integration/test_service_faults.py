@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from controlplane.demo.servers import start_postgres, start_redis
+from controlplane.embedded.servers import start_postgres, start_redis
 from controlplane.schema.runner import upgrade
 from tests.service import client_of, settings
 from tests.waiting import eventually

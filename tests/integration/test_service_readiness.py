@@ -7,7 +7,7 @@ import asyncio
 import httpx
 
 from camp.ops.schema import packaged_history
-from controlplane.demo.servers import PostgresServer, RedisServer
+from controlplane.embedded.servers import PostgresServer, RedisServer
 from tests.service import client_of, settings
 from tests.waiting import eventually
 

@@ -14,7 +14,7 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from camp.asgi import create_app
-from camp.telemetry import FLUSH_S
+from camp.observability.traces import FLUSH_S
 from tests.service import client_of, settings
 
 ME = "/api/v1/users/me"
@@ -97,6 +97,6 @@ async def test_collector_that_is_gone_delays_neither_requests_nor_the_end(
 
 
 def test_without_a_collector_there_are_no_traces(migrated_database_url: str) -> None:
-    code = "import camp.asgi, sys; sys.exit('camp.telemetry' in sys.modules)"
+    code = "import camp.asgi, sys; sys.exit('camp.observability.traces' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
     assert create_app(settings(migrated_database_url)).state.traces is None

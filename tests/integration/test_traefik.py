@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controlplane.adapters.redis_client import open_redis
-from controlplane.adapters.traefik_routing import TraefikRouting
-from controlplane.demo.servers import TraefikServer, start_redis, start_traefik
+from controlplane.adapters.redis.client import open_redis
+from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.errors import BusUnavailable
-from controlplane.domain.fleet import Member, Table
+from controlplane.domain.routing import Member, Table
+from controlplane.embedded.servers import TraefikServer, start_redis, start_traefik
 from tests.fakes.backend import Backend
 from tests.waiting import eventually
 

@@ -17,10 +17,14 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Fleet, Goal, Instance, JobState, Phase, Table, bounds
+from controlplane.domain.bounds import bounds
+from controlplane.domain.fleet import Fleet, Instance
+from controlplane.domain.goals import Goal, JobState
 from controlplane.domain.invariants import broken
 from controlplane.domain.model import TERMINAL, Kind, OnFailure, Policy, Rollout, State
 from controlplane.domain.planner import plan, settle
+from controlplane.domain.reports import Phase
+from controlplane.domain.routing import Table
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, instance, rollout
 
 LIMITS: list[tuple[int | str, int | str]] = [

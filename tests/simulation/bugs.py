@@ -11,8 +11,9 @@ from typing import Any
 
 from controlplane.agent import status
 from controlplane.domain import look as look_module
+from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
-from controlplane.domain.fleet import Bounds, Fleet
+from controlplane.domain.fleet import Fleet
 from controlplane.domain.strategies import rolling
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from controlplane.domain.fleet import SERVING, Goal, Member, SlotReport, bounds
+from controlplane.domain.bounds import bounds
+from controlplane.domain.goals import Goal
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import TERMINAL, Policy, State
 from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from controlplane.domain.reports import SERVING, SlotReport
+from controlplane.domain.routing import Member
 from tests.simulation.cluster import Cluster
 
 # A leader may act on a look that was taken just before a host fell silent.

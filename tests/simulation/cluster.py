@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from controlplane.adapters.no_succession import NoSuccession
+from controlplane.adapters.process.no_succession import NoSuccession
 from controlplane.agent.loop import Agent
-from controlplane.domain.fleet import Goal, Job, Member, SlotGoal, Table
+from controlplane.domain.goals import Goal, Job, SlotGoal
 from controlplane.domain.model import Environment, Kind, Policy, Release, Rollout, State, enter
+from controlplane.domain.routing import Member, Table
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure
 from tests.fakes.bus import FakeBus

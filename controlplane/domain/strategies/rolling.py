@@ -19,17 +19,12 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import (
-    NOT_SERVING,
-    Bounds,
-    Fleet,
-    Goal,
-    Instance,
-    Member,
-    Phase,
-    bounds,
-)
+from controlplane.domain.bounds import Bounds, bounds
+from controlplane.domain.fleet import Fleet, Instance
+from controlplane.domain.goals import Goal
 from controlplane.domain.model import Policy, Release, Spec
+from controlplane.domain.reports import NOT_SERVING, Phase
+from controlplane.domain.routing import Member
 
 
 def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ...]:

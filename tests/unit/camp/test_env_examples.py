@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from camp.config.settings import VARIABLES, load
 from camp.errors import SettingsError
-from camp.settings import VARIABLES, load
 from tests.images import ROOT
 
 

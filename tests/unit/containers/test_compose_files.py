@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.demo.servers import TRAEFIK_CONFIG
+from controlplane.embedded.servers import TRAEFIK_CONFIG
 from tests.images import ROOT
 
 CONTAINERS = ROOT / "containers"

@@ -7,7 +7,7 @@ import pytest
 from litestar import get
 from litestar.datastructures import State
 
-from camp import sse
+from camp.http import sse
 from camp.ops.schema import SchemaHistory
 from tests.service import USER, client_of, settings
 from tests.waiting import eventually

@@ -11,8 +11,10 @@ import pytest
 from controlplane.agent.handover import TAKEOVER_S, await_host, hand_over
 from controlplane.agent.loop import Agent
 from controlplane.domain.errors import HostTaken, Skewed
-from controlplane.domain.fleet import PROTOCOL, AgentGoal, AgentReport
+from controlplane.domain.goals import AgentGoal
 from controlplane.domain.model import Environment, Policy, State
+from controlplane.domain.protocol import PROTOCOL
+from controlplane.domain.reports import AgentReport
 from tests.build import NEW, OLD, rollout
 from tests.fakes.bus import FakeBus
 from tests.fakes.health import FakeHealth

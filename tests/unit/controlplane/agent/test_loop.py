@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controlplane.adapters.no_succession import NoSuccession
+from controlplane.adapters.process.no_succession import NoSuccession
 from controlplane.agent.loop import BUSY_S, CALM_S, Agent
 from controlplane.domain.errors import Fenced, NotFound, StoreUnavailable
-from controlplane.domain.fleet import Goal, Job, JobState, Phase, SlotGoal, SlotReport
+from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Policy, Release
+from controlplane.domain.reports import Phase, SlotReport
 from tests.build import NEW, OLD, rollout
 from tests.fakes.bus import FakeBus
 from tests.fakes.health import FakeHealth

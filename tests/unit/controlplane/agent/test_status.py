@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.fleet import Phase
 from controlplane.domain.model import Policy
+from controlplane.domain.reports import Phase
 from controlplane.ports.health import Probe
 from controlplane.ports.runtime import Running
 from tests.build import NEW, OLD

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters.bundle_build import version_in
+from controlplane.adapters.process.bundle_build import version_in
 from controlplane.demo.images import Builder
 from controlplane.demo.stage import DemoFailed
 

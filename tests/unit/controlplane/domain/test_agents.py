@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from controlplane.domain.actions import Plan, ReplaceAgent
-from controlplane.domain.fleet import PROTOCOL, AgentGoal, AgentReport, Fleet, HostReport
+from controlplane.domain.fleet import Fleet
+from controlplane.domain.goals import AgentGoal
 from controlplane.domain.look import look
 from controlplane.domain.model import OnFailure, Policy, State
 from controlplane.domain.planner import plan
+from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import HostRow, Snapshot
+from controlplane.domain.reports import AgentReport, HostReport
 from tests.build import NEW, OLD, fleet, full, rollout
 
 POLICY = Policy(update_agents=True, bake_s=0.0)

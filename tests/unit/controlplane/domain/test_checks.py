@@ -8,8 +8,8 @@ import pytest
 
 from controlplane.domain import gates
 from controlplane.domain.actions import Plan, RunChecks
-from controlplane.domain.fleet import Job, JobState
 from controlplane.domain.gates import Wait
+from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Kind, OnFailure, Policy, Rollout, State
 from controlplane.domain.planner import plan
 from tests.build import NEW, fleet, full, instance, rollout

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.domain.fleet import Bounds, Phase, bounds
+from controlplane.domain.bounds import Bounds, bounds
 from controlplane.domain.model import Policy
+from controlplane.domain.reports import Phase
 from tests.build import fleet, full, instance
 
 

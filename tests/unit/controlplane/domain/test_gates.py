@@ -7,9 +7,12 @@ from dataclasses import replace
 import pytest
 
 from controlplane.domain import gates
-from controlplane.domain.fleet import EdgeReading, Fleet, Goal, Job, JobState, Phase, PullReport
+from controlplane.domain.fleet import Fleet
 from controlplane.domain.gates import Failure, Wait
+from controlplane.domain.goals import Goal, Job, JobState
 from controlplane.domain.model import Policy, State
+from controlplane.domain.reports import Phase, PullReport
+from controlplane.domain.routing import EdgeReading
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
 
 

@@ -16,8 +16,11 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Goal, Instance, Job, Member, Phase
+from controlplane.domain.fleet import Instance
+from controlplane.domain.goals import Goal, Job
 from controlplane.domain.model import Blocker, Kind, State
+from controlplane.domain.reports import Phase
+from controlplane.domain.routing import Member
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
 
 

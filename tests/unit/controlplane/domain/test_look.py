@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from controlplane.domain.fleet import (
-    EdgeReading,
-    Goal,
-    HostReport,
-    ImageReport,
-    Member,
-    Phase,
-    SlotGoal,
-    SlotReport,
-    Table,
-)
+from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.look import SILENT_AFTER_S, look
 from controlplane.domain.model import Environment, Policy
 from controlplane.domain.records import HostRow, Snapshot
+from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotReport
+from controlplane.domain.routing import EdgeReading, Member, Table
 from tests.build import NEW, OLD
 
 GOAL = SlotGoal("host-a", 1, OLD, Goal.RUN, 5.0, admitted_once=True)

@@ -15,9 +15,10 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import ImageReport, Job, JobState, Phase
+from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Kind, OnFailure, Policy, State
 from controlplane.domain.planner import plan, progress, settle
+from controlplane.domain.reports import ImageReport, Phase
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
 
 

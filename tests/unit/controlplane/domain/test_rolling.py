@@ -13,8 +13,10 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.fleet import Goal, Host, Phase
+from controlplane.domain.fleet import Host
+from controlplane.domain.goals import Goal
 from controlplane.domain.model import Policy
+from controlplane.domain.reports import Phase
 from controlplane.domain.strategies.rolling import converge, converged, panic, readmit, tend
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, starting
 

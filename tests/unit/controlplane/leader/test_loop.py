@@ -8,9 +8,9 @@ import pytest
 
 from controlplane.domain.actions import Plan, StopInstance
 from controlplane.domain.errors import BrokenInvariant, BusUnavailable
-from controlplane.domain.fleet import Table
 from controlplane.domain.model import Environment, Policy, State
 from controlplane.domain.records import Changes
+from controlplane.domain.routing import Table
 from controlplane.leader.loop import (
     AT_ONCE_S,
     FOLLOW_S,

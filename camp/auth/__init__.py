@@ -1,0 +1,1 @@
+"""Who is asking: tokens of Entra ID, or the one token of development."""

@@ -1,0 +1,1 @@
+"""The one engine of an instance, and how sessions are made from it."""

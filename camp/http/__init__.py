@@ -1,0 +1,1 @@
+"""What every route shares: errors, headers, paging, limits, event streams."""

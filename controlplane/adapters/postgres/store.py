@@ -1,0 +1,326 @@
+"""The truth in PostgreSQL. Reads are one statement each, so that what they see is consistent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from controlplane.adapters.postgres import event_log
+from controlplane.adapters.postgres.errors import bounded
+from controlplane.domain.errors import Fenced, NotFound, Stale
+from controlplane.domain.goals import HostDesired
+from controlplane.domain.model import Rollout
+from controlplane.domain.protocol import PROTOCOL
+from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from controlplane.domain.reports import HostReport
+
+TIMEOUT_S = 4.0
+
+OBSERVE = text("""
+SELECT json_build_object(
+    'now', extract(epoch FROM clock_timestamp()),
+    'environment', json_build_object(
+        'name', e.name, 'hosts', e.hosts, 'edges', e.edges, 'policy', e.policy,
+        'version', e.version, 'current', e.current, 'previous', e.previous),
+    'rollout', r.rollout,
+    'slots', (
+        SELECT coalesce(json_agg(goal ORDER BY host, slot), '[]')
+        FROM slots WHERE environment = e.name),
+    'hosts', (
+        SELECT coalesce(json_agg(json_build_object(
+            'name', name, 'desired_version', desired_version, 'images', images,
+            'report', report, 'report_version', report_version,
+            'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent)
+            ORDER BY name), '[]')
+        FROM hosts WHERE environment = e.name),
+    'table', (
+        SELECT json_build_object('revision', revision, 'members', members)
+        FROM routing WHERE environment = e.name),
+    'jobs', (
+        SELECT coalesce(json_agg(job ORDER BY id), '[]')
+        FROM jobs WHERE environment = e.name AND rollout = r.id),
+    'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history))::text
+FROM environments e
+LEFT JOIN rollouts r ON r.environment = e.name AND r.finished_at IS NULL
+WHERE e.name = :environment
+""")
+
+DESIRED = text("""
+SELECT json_build_object(
+    'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
+    'protocol', l.protocol,
+    -- Asked for by what is being verified now: what is left of an earlier attempt is no goal.
+    'agent', CASE WHEN r.state = 'verifying'
+        AND (h.agent -> 'since')::float8 >= (r.rollout -> 'state_since')::float8
+        THEN h.agent END,
+    'policy', coalesce(r.rollout -> 'policy', e.policy),
+    'slots', (
+        SELECT coalesce(json_agg(goal ORDER BY slot), '[]')
+        FROM slots s WHERE s.environment = e.name AND s.host = h.name),
+    'images', h.images,
+    'jobs', (
+        SELECT coalesce(json_agg(job ORDER BY id), '[]')
+        FROM jobs j WHERE j.environment = e.name AND j.rollout = r.id AND j.host = h.name
+            AND j.state NOT IN ('succeeded', 'failed')))::text
+FROM hosts h
+JOIN environments e ON e.name = h.environment
+JOIN leaders l ON l.environment = h.environment
+LEFT JOIN rollouts r ON r.environment = e.name AND r.finished_at IS NULL
+WHERE h.environment = :environment AND h.name = :host
+""")
+
+# The host's row is locked first, as commit does, so that the two cannot deadlock over the jobs.
+# A finished job stays as it is: a late report must not bring it back to life.
+REPORT = text("""
+WITH said AS (SELECT CAST(:report AS jsonb) AS report),
+host AS (
+    SELECT name, hosts.report IS DISTINCT FROM said.report AS differs
+    FROM hosts, said WHERE environment = :environment AND name = :host
+    FOR NO KEY UPDATE OF hosts),
+merged AS (
+    UPDATE jobs SET job = job || jsonb_build_object('state', j -> 'state', 'detail', j -> 'detail')
+    FROM host, said, jsonb_array_elements(said.report -> 'jobs') j
+    WHERE jobs.environment = :environment AND jobs.id = j ->> 'id' AND jobs.host = host.name
+        AND jobs.state NOT IN ('succeeded', 'failed')
+        AND (job -> 'state', job -> 'detail') IS DISTINCT FROM (j -> 'state', j -> 'detail')
+    RETURNING jobs.id),
+verdict AS (SELECT name, differs OR EXISTS (SELECT FROM merged) AS changed FROM host)
+UPDATE hosts SET
+    seen_at = clock_timestamp(),
+    report = CASE WHEN changed THEN said.report ELSE hosts.report END,
+    report_version = report_version + changed::integer
+FROM verdict, said
+WHERE hosts.environment = :environment AND hosts.name = verdict.name
+RETURNING changed
+""")
+
+EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
+
+CLAIM = text("""
+UPDATE leaders SET
+    epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
+WHERE environment = :environment AND epoch = :seen
+RETURNING epoch
+""")
+
+# The environment's row is locked FOR UPDATE because that also waits for, and holds off, a new
+# rollout: its foreign key needs the row. The next statement then sees any that was faster.
+FENCE = text("""
+SELECT e.version FROM leaders l JOIN environments e ON e.name = l.environment
+WHERE l.environment = :environment AND l.epoch = :epoch
+FOR SHARE OF l FOR UPDATE OF e
+""")
+
+LOCK_SEEN = text("""
+WITH r AS (
+    SELECT id, version FROM rollouts WHERE environment = :environment AND finished_at IS NULL
+    FOR UPDATE),
+h AS (
+    SELECT name, desired_version, report_version FROM hosts WHERE environment = :environment
+    ORDER BY name FOR NO KEY UPDATE),
+t AS (SELECT revision FROM routing WHERE environment = :environment FOR NO KEY UPDATE)
+SELECT json_build_object(
+    'now', extract(epoch FROM clock_timestamp()),
+    'rollout', (SELECT json_build_array(id, version) FROM r),
+    'hosts', (
+        SELECT coalesce(
+            json_agg(json_build_array(name, desired_version, report_version) ORDER BY name), '[]')
+        FROM h),
+    'table', (SELECT revision FROM t))::text
+""")
+
+PUT_SLOTS = text("""
+INSERT INTO slots (environment, host, slot, goal)
+SELECT :environment, g ->> 'host', (g ->> 'slot')::integer, g
+FROM jsonb_array_elements(CAST(:slots AS jsonb)) g
+ON CONFLICT (environment, host, slot) DO UPDATE SET goal = excluded.goal
+""")
+
+FREE_SLOTS = text("""
+DELETE FROM slots USING jsonb_array_elements(CAST(:freed AS jsonb)) f
+WHERE environment = :environment AND host = f ->> 0 AND slot = (f ->> 1)::integer
+""")
+
+PUT_JOBS = text("""
+INSERT INTO jobs (id, environment, job)
+SELECT j ->> 'id', :environment, j FROM jsonb_array_elements(CAST(:jobs AS jsonb)) j
+ON CONFLICT (id) DO UPDATE SET job = excluded.job
+""")
+
+TOUCH_HOSTS = text("""
+UPDATE hosts SET
+    desired_version = desired_version + 1,
+    images = coalesce(CAST(:images AS jsonb) -> name, images),
+    agent = coalesce(CAST(:agents AS jsonb) -> name, agent)
+WHERE environment = :environment AND CAST(:touched AS jsonb) ? name
+""")
+
+PUT_TABLE = text("""
+UPDATE routing SET revision = :revision, members = CAST(:members AS jsonb)
+WHERE environment = :environment
+""")
+
+PUT_ROLLOUT = text("""
+UPDATE rollouts SET
+    rollout = CAST(:rollout AS jsonb),
+    finished_at = CASE WHEN CAST(:finished AS boolean) THEN clock_timestamp() END
+WHERE environment = :environment AND id = :id
+""")
+
+PUT_HELD = text("""
+UPDATE environments SET
+    current = CAST(:current AS jsonb), previous = CAST(CAST(:previous AS text) AS jsonb)
+WHERE name = :environment
+""")
+
+
+class _Versions(msgspec.Struct):
+    now: float
+    rollout: tuple[str, int] | None
+    hosts: list[tuple[str, int, int]]
+    table: int
+
+
+_snapshots = msgspec.json.Decoder(Snapshot)
+_desired = msgspec.json.Decoder(HostDesired)
+_versions = msgspec.json.Decoder(_Versions)
+
+
+class PostgresStore:
+    """One environment's rows. The engine is shared with others and closed by its owner.
+
+    An environment that was never applied raises NotFound, except in `desired` and `report`, whose
+    answers (None, False) already say that the host is not known.
+    """
+
+    def __init__(self, engine: AsyncEngine, environment: str, timeout_s: float = TIMEOUT_S) -> None:
+        self._engine = engine
+        # A single statement needs no BEGIN and COMMIT around it: a third of the round trips.
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._environment = environment
+        self._timeout_s = timeout_s
+
+    async def claim_epoch(self, holder: str, seen: int) -> bool:
+        return await self._one(CLAIM, holder=holder, seen=seen, protocol=PROTOCOL) is not None
+
+    async def epoch(self) -> int:
+        issued: int | None = await self._one(EPOCH)
+        if issued is None:
+            raise self._unknown()
+        return issued
+
+    async def observe(self) -> Snapshot:
+        found = await self._one(OBSERVE)
+        if found is None:
+            raise self._unknown()
+        return _snapshots.decode(found)
+
+    async def desired(self, host: str) -> HostDesired | None:
+        found = await self._one(DESIRED, host=host)
+        return None if found is None else _desired.decode(found)
+
+    async def report(self, report: HostReport) -> bool:
+        return bool(await self._one(REPORT, host=report.host, report=_json(report)))
+
+    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
+        async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
+            await self._refuse_outdated(connection, epoch, seen, changes)
+            await self._write(connection, changes, seen)
+            await event_log.append(
+                connection,
+                self._environment,
+                changes.events,
+                rollout=None if seen.rollout is None else seen.rollout.id,
+                epoch=epoch,
+            )
+
+    async def _refuse_outdated(
+        self, connection: AsyncConnection, epoch: int, seen: Snapshot, changes: Changes
+    ) -> None:
+        """Lock what was seen, in the order leader, environment, rollout, hosts, table."""
+        mine = {"environment": self._environment}
+        version = await connection.scalar(FENCE, mine | {"epoch": epoch})
+        if version is None:
+            raise Fenced(
+                f"Epoch {epoch} of {self._environment} is outdated: a newer leader exists."
+            )
+        if version != seen.environment.version:
+            raise Stale("The environment's policy has changed; look again.")
+        now = _versions.decode(await connection.scalar(LOCK_SEEN, mine))
+        if now.now - seen.now > LOOK_VALID_S:
+            raise Stale("The look is too old to act on; look again.")
+        active = _row_version(seen.rollout)
+        if now.rollout != active:
+            raise Stale("The active rollout has changed; look again.")
+        if changes.rollout is not None and (active is None or changes.rollout.id != active[0]):
+            raise Stale(f"Rollout {changes.rollout.id} is not the active one; look again.")
+        if now.hosts != [(h.name, h.desired_version, h.report_version) for h in seen.hosts]:
+            raise Stale("A host has changed; look again.")
+        if now.table != seen.table.revision:
+            raise Stale("The routing table has changed; look again.")
+
+    async def _write(self, connection: AsyncConnection, changes: Changes, seen: Snapshot) -> None:
+        for statement, values in _statements(changes, seen):
+            await connection.execute(statement, {"environment": self._environment} | values)
+
+    async def _one(self, statement: Any, **values: Any) -> Any:
+        async with bounded(self._timeout_s), self._single.connect() as connection:
+            return await connection.scalar(statement, {"environment": self._environment} | values)
+
+    def _unknown(self) -> NotFound:
+        return NotFound(
+            f"There is no environment {self._environment}; make it with `camp env apply FILE`."
+        )
+
+
+def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, Any]]]:
+    """What to execute for the changes, with values."""
+    todo: list[tuple[Any, dict[str, Any]]] = []
+    if changes.slots:
+        todo.append((PUT_SLOTS, {"slots": _json(changes.slots)}))
+    if changes.freed:
+        todo.append((FREE_SLOTS, {"freed": _json(changes.freed)}))
+    if changes.jobs:
+        todo.append((PUT_JOBS, {"jobs": _json(changes.jobs)}))
+    if touched := _touched(changes):
+        goals = {"images": _json(dict(changes.images)), "agents": _json(dict(changes.agents))}
+        todo.append((TOUCH_HOSTS, goals | {"touched": _json(sorted(touched))}))
+    if changes.table is not None:
+        table = changes.table
+        todo.append((PUT_TABLE, {"revision": table.revision, "members": _json(table.members)}))
+    if changes.rollout is not None and seen.rollout is not None:
+        values = _rollout_values(changes.rollout, seen.rollout.version)
+        todo.append((PUT_ROLLOUT, values))
+    if changes.held is not None:
+        current, previous = changes.held
+        values = {"current": _json(current), "previous": previous and _json(previous)}
+        todo.append((PUT_HELD, values))
+    return todo
+
+
+def _touched(changes: Changes) -> set[str]:
+    return (
+        {goal.host for goal in changes.slots}
+        | {host for host, _ in changes.freed}
+        | {host for host, _ in changes.images}
+        | {host for host, _ in changes.agents}
+        | {job.host for job in changes.jobs}
+    )
+
+
+def _rollout_values(rollout: Rollout, version: int) -> dict[str, Any]:
+    """The row of a rollout, one version further than the one that was seen."""
+    stored = replace(rollout, version=version + 1)
+    return {"id": rollout.id, "rollout": _json(stored), "finished": not rollout.active}
+
+
+def _row_version(rollout: Rollout | None) -> tuple[str, int] | None:
+    return None if rollout is None else (rollout.id, rollout.version)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,1 @@
+"""Instances as processes of this machine, from bundles."""

@@ -1,0 +1,1 @@
+"""The lease, nudges and questions for logs in Redis."""

@@ -1,0 +1,1 @@
+"""The routing table as Traefik reads it, and what Traefik serves."""

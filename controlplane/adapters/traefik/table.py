@@ -1,0 +1,90 @@
+"""A routing table as Traefik's keys: a pure function, so that what edges get can be read.
+
+Names do not change from table to table; values do. Traefik lists the names first (SCAN) and
+then reads all values at once (MGET), so a table replaced in between is seen with old names and
+new values. With a revision in the names, as in `camp-r42`, such a look finds no route at all and
+Traefik answers 404 or 503 until its next look. With fixed names it finds the new table, short at
+worst of the servers that the new table has more. Few changed keys also mean few events, and
+Traefik looks twice for each.
+
+The revision therefore is a value: a middleware sets the request header X-Camp-Table to it. It
+arrives with the servers it belongs to, the API shows it, and each instance can see it as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.domain.routing import Table
+
+REVISION_HEADER = "X-Camp-Table"
+HEALTH_PATH = "/health/live"
+# The check is for instances that hang: dead ones are found by the retry. It must not find what
+# is only slow, for with all servers marked down Traefik answers 503 to everything.
+HEALTH_INTERVAL = "2s"
+HEALTH_TIMEOUT = "5s"
+UNHEALTHY_INTERVAL = "1s"
+DIAL_TIMEOUT = "1s"
+# uvicorn closes a connection that was idle for 5 s. Were Traefik to keep it longer, it would now
+# and then write a request into a closing one.
+IDLE_TIMEOUT = "3s"
+# Each new table makes Traefik take all servers for healthy until the next check, dead ones too.
+# A request that could not connect goes to the next server; one that was sent is never repeated.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an environment appears on its edges: root key, Traefik's entry point, and its rule."""
+
+    environment: str
+    root: str = "traefik"
+    entry_point: str = "web"
+    rule: str = "PathPrefix(`/`)"
+
+    @property
+    def name(self) -> str:
+        """The router's, service's and transport's name."""
+        return f"camp-{self.environment}"
+
+    @property
+    def table_name(self) -> str:
+        """The middleware that carries the revision."""
+        return f"{self.name}-table"
+
+    @property
+    def retry_name(self) -> str:
+        return f"{self.name}-retry"
+
+
+def render(table: Table, route: Route) -> dict[str, str]:
+    """Every key of the table and its value; an empty table still has a router, which says 503."""
+    http = f"{route.root}/http"
+    router = f"{http}/routers/{route.name}"
+    balancer = f"{http}/services/{route.name}/loadbalancer"
+    transport = f"{http}/serverstransports/{route.name}/forwardingtimeouts"
+    middlewares = f"{http}/middlewares"
+    servers = {
+        f"{balancer}/servers/{index}/url": f"http://{member.address}"
+        for index, member in enumerate(sorted(table.members))
+    }
+    return {
+        f"{router}/rule": route.rule,
+        f"{router}/entrypoints/0": route.entry_point,
+        f"{router}/service": route.name,
+        f"{router}/middlewares/0": route.table_name,
+        f"{router}/middlewares/1": route.retry_name,
+        f"{middlewares}/{route.table_name}/headers/customrequestheaders/{REVISION_HEADER}": str(
+            table.revision
+        ),
+        f"{middlewares}/{route.retry_name}/retry/attempts": str(ATTEMPTS),
+        f"{balancer}/passhostheader": "true",
+        f"{balancer}/serverstransport": route.name,
+        f"{balancer}/healthcheck/path": HEALTH_PATH,
+        f"{balancer}/healthcheck/interval": HEALTH_INTERVAL,
+        f"{balancer}/healthcheck/timeout": HEALTH_TIMEOUT,
+        f"{balancer}/healthcheck/unhealthyinterval": UNHEALTHY_INTERVAL,
+        f"{transport}/dialtimeout": DIAL_TIMEOUT,
+        f"{transport}/idleconntimeout": IDLE_TIMEOUT,
+        **servers,
+    }

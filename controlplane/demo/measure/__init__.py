@@ -1,0 +1,1 @@
+"""The demo's load, and its figures taken from outside."""

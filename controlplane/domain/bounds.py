@@ -1,0 +1,31 @@
+"""The numbers that guard availability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.domain.model import Policy, count
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The numbers that guard availability.
+
+    Six instances, surge 1, unavailable 0: at least 6 available, never more than 7 in all.
+    """
+
+    desired: int
+    min_available: int
+    max_total: int
+    batch: int
+
+
+def bounds(policy: Policy, hosts: int) -> Bounds:
+    """The limits of a policy for a fleet of `hosts` hosts."""
+    desired = policy.instances_per_host * hosts
+    return Bounds(
+        desired=desired,
+        min_available=desired - count(policy.max_unavailable, desired, up=False),
+        max_total=desired + count(policy.max_surge, desired, up=True),
+        batch=max(1, count(policy.batch_size, desired, up=True)),
+    )

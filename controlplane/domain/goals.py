@@ -1,0 +1,76 @@
+"""What the leader wants of hosts: instances, bytes, one-shot runs, agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from controlplane.domain.model import Policy, Release
+from controlplane.domain.protocol import PROTOCOL
+
+
+class Goal(StrEnum):
+    """What the leader wants of a slot."""
+
+    RUN = "run"
+    DRAIN = "drain"
+    STOP = "stop"
+
+
+class JobState(StrEnum):
+    """How far a one-shot run has come."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A one-shot run of a release on a host; `id` is `{rollout}/{attempt}`."""
+
+    id: str
+    host: str
+    release: Release
+    command: tuple[str, ...]
+    state: JobState = JobState.WAITING
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGoal:
+    """What one slot should run; `since` is when the goal was last changed (database time)."""
+
+    host: str
+    slot: int
+    release: Release
+    goal: Goal
+    since: float
+    admitted_once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentGoal:
+    """Which release a host's agent shall run; `since` is database time and tells attempts apart."""
+
+    release: Release
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostDesired:
+    """What one host should run and hold; the version grows with each change to this host.
+
+    `protocol` is that of the leader who wrote last; `agent` is None for whatever runs already.
+    """
+
+    host: str
+    epoch: int
+    version: int
+    policy: Policy
+    slots: tuple[SlotGoal, ...] = ()
+    images: tuple[Release, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    agent: AgentGoal | None = None
+    protocol: int = PROTOCOL

@@ -1,0 +1,1 @@
+"""PostgreSQL, Redis and Traefik from wheels, ended with their owner."""

@@ -1,0 +1,1 @@
+"""Where a process is put together: an agent, and the control API of an instance."""

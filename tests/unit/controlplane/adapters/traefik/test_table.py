@@ -1,0 +1,53 @@
+"""Tables as Traefik's keys, and what Traefik's API says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.adapters.traefik.routing import NotServing, served_revision
+from controlplane.adapters.traefik.table import Route, render
+from controlplane.domain.routing import Member, Table
+
+GOLDEN = Path(__file__).parent / "golden"
+A0 = Member("host-a", 0, "10.0.0.1:18001")
+A1 = Member("host-a", 1, "10.0.0.1:18002")
+B0 = Member("host-b", 0, "10.0.0.2:18001")
+
+
+def lines(table: Table, route: Route) -> str:
+    return "".join(f"{key} = {value}\n" for key, value in render(table, route).items())
+
+
+def test_table_of_three_is_rendered_as_in_the_golden_file() -> None:
+    rendered = lines(Table(42, frozenset({B0, A1, A0})), Route("local"))
+    assert rendered == (GOLDEN / "three_members.txt").read_text()
+
+
+def test_empty_table_still_has_a_router_and_a_revision() -> None:
+    rendered = lines(Table(7), Route("staging", "edge", "websecure", "Host(`camp.test`)"))
+    assert rendered == (GOLDEN / "empty.txt").read_text()
+
+
+def test_only_values_change_while_the_number_of_servers_does_not() -> None:
+    before = render(Table(1, frozenset({A0, A1})), Route("local"))
+    after = render(Table(2, frozenset({A0, B0})), Route("local"))
+    assert list(before) == list(after)
+    assert sum(before[key] != after[key] for key in before) == 2
+
+
+def router(**changes: object) -> dict[str, object]:
+    return {"status": "enabled", **changes}
+
+
+TABLE = {"headers": {"customRequestHeaders": {"X-Camp-Table": "42"}}}
+
+
+def test_served_revision_is_the_one_that_the_middleware_carries() -> None:
+    assert served_revision(router(), TABLE) == 42
+
+
+def test_refused_router_does_not_count_as_serving() -> None:
+    with pytest.raises(NotServing, match="parsing rule"):
+        served_revision(router(status="disabled", error=["parsing rule X"]), TABLE)
