@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -32,11 +32,15 @@ from controlplane.domain.errors import (
 )
 from controlplane.domain.model import Kind, Release
 from controlplane.wire import (
+    AcceptTruth,
     EnvironmentApplied,
     EnvironmentView,
     EventView,
+    HostAnswer,
+    HostOrder,
     HostView,
     InstanceView,
+    LeadView,
     LogView,
     Problem,
     PutEnvironment,
@@ -45,6 +49,7 @@ from controlplane.wire import (
     RolloutView,
     StartRollout,
     SteerRollout,
+    TruthAccepted,
     Why,
 )
 
@@ -205,6 +210,23 @@ class ControlClient:
         path = f"/hosts/{_part(environment)}/{_part(host)}/slots/{slot}/logs"
         patience = _Patience(self._first_patience_s)
         return await self._ask("GET", path, LogView, patience, params=_query(lines=lines))
+
+    async def leader(self, environment: str) -> LeadView:
+        """Who leads, and why somebody who could lead does not."""
+        return await self._get(f"/environments/{_part(environment)}/leader", LeadView)
+
+    async def accept_truth(self, environment: str, confirm: str, reason: str) -> TruthAccepted:
+        """Go on from what PostgreSQL says although it went back in time."""
+        path = f"/environments/{_part(environment)}/accept-truth"
+        order = AcceptTruth(confirm=confirm, reason=reason)
+        return await self._send("POST", path, order, TruthAccepted)
+
+    async def order_host(
+        self, environment: str, host: str, order: Literal["drain", "release", "forget"], reason: str
+    ) -> HostAnswer:
+        """Empty a host, let it carry instances again, or take it out for good."""
+        path = f"/hosts/{_part(environment)}/{_part(host)}/{order}"
+        return await self._send("POST", path, HostOrder(reason=reason), HostAnswer)
 
     async def why(self, rollout: str) -> Why:
         return await self._get(f"/why/{_part(rollout)}", Why)

@@ -61,6 +61,35 @@ class EnvironmentApplied(Struct, frozen=True, kw_only=True):
     changed: bool
 
 
+class AcceptTruth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Go on from what PostgreSQL says; `confirm` is the environment's name once more."""
+
+    confirm: str
+    reason: str = ""
+
+
+class TruthAccepted(Struct, frozen=True, kw_only=True):
+    """The epoch and the revision of the routing table that things go on from."""
+
+    environment: str
+    epoch: int
+    revision: int
+
+
+class HostOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A command for one host."""
+
+    reason: str = ""
+
+
+class HostAnswer(Struct, frozen=True, kw_only=True):
+    """What became of a host; `changed` is false when it was so already."""
+
+    environment: str
+    host: str
+    changed: bool
+
+
 class ReleaseView(Struct, frozen=True, kw_only=True):
     """A release and who made it known."""
 
@@ -146,7 +175,8 @@ class HostView(Struct, frozen=True, kw_only=True):
     """One host; `settled` when its last report is about the latest goals.
 
     `silent_s` is None while no agent has ever reported for it. `runtime_error`: its agent reports,
-    but cannot see the instances.
+    but cannot see the instances. `drained`: it shall carry none; `behind`: it was away when the
+    environment reached its release.
     """
 
     environment: str
@@ -161,6 +191,8 @@ class HostView(Struct, frozen=True, kw_only=True):
     image_errors: tuple[str, ...]
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
+    drained: bool = False
+    behind: bool = False
     instances: tuple[InstanceView, ...]
 
 
@@ -190,6 +222,15 @@ class LeaderView(Struct, frozen=True, kw_only=True):
 
     holder: str
     epoch: int
+
+
+class LeadView(Struct, frozen=True, kw_only=True):
+    """Who leads an environment, and why somebody who could does not (`camp rollout why`)."""
+
+    environment: str
+    leader: LeaderView | None
+    reason_code: str = ""
+    reason: str = ""
 
 
 class Why(Struct, frozen=True, kw_only=True):

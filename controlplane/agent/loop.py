@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable, Skewed
+from controlplane.domain.errors import ControlError, Fenced, NotFound, RuntimeUnavailable, Skewed
 from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
@@ -77,7 +77,7 @@ class Agent:
         self.blind_since = None
         return self.last, CALM_S if self.heir is None and _calm(desired, slots) else BUSY_S
 
-    def _blind(self, desired: HostDesired, error: RuntimeUnavailable) -> HostReport:
+    def _blind(self, desired: HostDesired, error: ControlError) -> HostReport:
         """What was seen last, said to be no more than that."""
         now = self.clock.monotonic()
         self.blind_since = now if self.blind_since is None else self.blind_since
@@ -106,10 +106,13 @@ class Agent:
         require_understood(desired)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
-            raise Fenced(
+            outdated = Fenced(
                 f"{self.host} has obeyed epoch {obeyed} and PostgreSQL says {desired.epoch}: it "
                 "was taken back to an older state. Nothing is changed here until it is past that."
             )
+            # The leader has to hear of it, or it would go on from what was taken back.
+            await self.store.report(self._blind(replace(desired, epoch=obeyed), outdated))
+            raise outdated
         if desired.epoch > obeyed:
             self.memory.remember(desired.epoch)
         return desired

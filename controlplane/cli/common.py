@@ -15,6 +15,7 @@ import msgspec
 import rich_click as click
 
 from controlplane.client import ControlClient
+from controlplane.domain.errors import Invalid
 from controlplane.domain.model import State
 
 T = TypeVar("T")
@@ -52,6 +53,16 @@ class Connection:
             return
         for line in lines():
             click.echo(line)
+
+
+def typed(name: str, given: str | None, what: str) -> str:
+    """The name typed once more, by --yes or at a prompt; `what` says what will happen."""
+    if given is None:
+        click.echo(what, err=True)
+        given = click.prompt(f"Type {name} to go on", err=True)
+    if given.strip() != name:
+        raise Invalid(f"{given!r} is not {name!r}; nothing was done.")
+    return name
 
 
 def connected(command: Callable[..., T]) -> Callable[..., T]:

@@ -10,11 +10,17 @@ from typing import Any
 import msgspec
 import rich_click as click
 
-from controlplane.cli.common import Connection, connected, run, stamp, table
+from controlplane.cli.common import Connection, connected, run, stamp, table, typed
 from controlplane.domain.errors import Invalid
 from controlplane.domain.follow import TagSeen
 from controlplane.domain.policy import Draft, draft
-from controlplane.wire import EnvironmentApplied, EnvironmentView, FollowView, PutEnvironment
+from controlplane.wire import (
+    EnvironmentApplied,
+    EnvironmentView,
+    FollowView,
+    PutEnvironment,
+    TruthAccepted,
+)
 
 
 @click.group()
@@ -88,6 +94,40 @@ def show(name: str, connection: Connection) -> None:
 
     found = run(work())
     connection.show(found, lambda: _card(found))
+
+
+@env.command("accept-truth")
+@click.argument("name")
+@click.option("--yes", metavar="NAME", help="The environment's name once more, to skip the prompt.")
+@click.option("--reason", default="", help="Why; goes into the event log.")
+@connected
+def accept_truth(name: str, yes: str | None, reason: str, connection: Connection) -> None:
+    """Go on after PostgreSQL went back in time (a restore, a failover that lost commits).
+
+    Until then instances keep serving and nothing is decided. What PostgreSQL says now becomes what
+    is wanted: rollouts, goals and routing of after that moment are gone.
+
+    Example: camp env accept-truth production --yes production --reason "restored the 9:00 backup"
+    """
+    typed(
+        name,
+        yes,
+        f"What PostgreSQL says of {name} now becomes the truth. Whatever was decided after the"
+        " moment it went back to is lost; hosts and edges will be brought to it.",
+    )
+
+    async def work() -> TruthAccepted:
+        async with connection.client() as client:
+            return await client.accept_truth(name, name, reason)
+
+    now = run(work())
+    connection.show(
+        now,
+        lambda: [
+            f"{name} goes on from epoch {now.epoch} and routing table {now.revision}.",
+            f"A leader takes over within seconds; see: camp rollout list --environment {name}",
+        ],
+    )
 
 
 def read(file: Path) -> dict[str, Mapping[str, Any]]:

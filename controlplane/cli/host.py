@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import rich_click as click
 
-from controlplane.cli.common import Connection, connected, run, table
+from controlplane.cli.common import Connection, connected, run, table, typed
+from controlplane.client import ControlClient
 from controlplane.domain.errors import Invalid, NotFound
 from controlplane.domain.reports import MAX_LOG_LINES
-from controlplane.wire import HostView, InstanceView, LogView
+from controlplane.wire import HostAnswer, HostView, InstanceView, LogView
 
 INSTANCE_HEAD = ("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "ADDRESS", "DETAIL")
 
@@ -72,17 +75,95 @@ def logs(name: str, slot: int, lines: int, environment: str | None, connection: 
     connection.show(found, lambda: found.lines)
 
 
+@host.command("drain")
+@click.argument("name", metavar="HOST")
+@click.option("--environment", "-e", help="Where a host belongs to several environments.")
+@click.option("--reason", default="", help="Why; goes into the event log.")
+@connected
+def drain(name: str, environment: str | None, reason: str, connection: Connection) -> None:
+    """Empty a host, for repair or for good: its instances leave as capacity allows.
+
+    They are taken out of the edges, drained and stopped, and none is started there until
+    `camp host release HOST`. The other hosts get no instances in their place.
+
+    Example: camp host drain host-b --reason "new disk"
+    """
+    answer = run(_order(connection, environment, name, "drain", reason))
+    done = "is being emptied" if answer.changed else "is drained already"
+    connection.show(answer, lambda: [f"{name} {done}; see: camp host show {name}"])
+
+
+@host.command("release")
+@click.argument("name", metavar="HOST")
+@click.option("--environment", "-e", help="Where a host belongs to several environments.")
+@click.option("--reason", default="", help="Why; goes into the event log.")
+@connected
+def release(name: str, environment: str | None, reason: str, connection: Connection) -> None:
+    """Let a drained host carry instances again.
+
+    It catches up with what the environment runs by itself.
+
+    Example: camp host release host-b
+    """
+    answer = run(_order(connection, environment, name, "release", reason))
+    done = "carries instances again" if answer.changed else "was not drained"
+    connection.show(answer, lambda: [f"{name} {done}; see: camp host show {name}"])
+
+
+@host.command("forget")
+@click.argument("name", metavar="HOST")
+@click.option("--environment", "-e", help="Where a host belongs to several environments.")
+@click.option("--yes", metavar="HOST", help="The host's name once more, to skip the prompt.")
+@click.option("--reason", default="", help="Why; goes into the event log.")
+@connected
+def forget(
+    name: str, environment: str | None, yes: str | None, reason: str, connection: Connection
+) -> None:
+    """Take a host that is gone for good out of its environment.
+
+    Its slots, its addresses in the routing table and its reports are deleted. Refused while its
+    agent speaks. Take it out of the file as well, or the next `camp env apply` adds it again.
+
+    Example: camp host forget host-b --yes host-b --reason "the machine burnt"
+    """
+    typed(name, yes, f"All that is known of {name} is deleted, and its addresses leave the edges.")
+    answer = run(_order(connection, environment, name, "forget", reason))
+    connection.show(
+        answer,
+        lambda: [
+            f"{name} is forgotten.",
+            f"Take it out of the file of {answer.environment}, or camp env apply adds it again.",
+        ],
+    )
+
+
+async def _order(
+    connection: Connection,
+    environment: str | None,
+    name: str,
+    order: Literal["drain", "release", "forget"],
+    reason: str,
+) -> HostAnswer:
+    async with connection.client() as client:
+        return await client.order_host(await _place(client, environment, name), name, order, reason)
+
+
+async def _place(client: ControlClient, environment: str | None, name: str) -> str:
+    """The environment of a host. Raises NotFound, and Invalid when there are several."""
+    places = {h.environment for h in await client.hosts(environment) if h.name == name}
+    if not places:
+        raise NotFound(f"There is no host {name!r}; see camp host list.")
+    if len(places) > 1:
+        known = ", ".join(sorted(places))
+        raise Invalid(f"{name} is a host of {known}; name one with --environment.")
+    return places.pop()
+
+
 async def _log(
     connection: Connection, environment: str | None, name: str, slot: int, lines: int
 ) -> LogView:
     async with connection.client() as client:
-        places = {h.environment for h in await client.hosts(environment) if h.name == name}
-        if not places:
-            raise NotFound(f"There is no host {name!r}; see camp host list.")
-        if len(places) > 1:
-            known = ", ".join(sorted(places))
-            raise Invalid(f"{name} is a host of {known}; name one with --environment.")
-        return await client.logs(places.pop(), name, slot, lines)
+        return await client.logs(await _place(client, environment, name), name, slot, lines)
 
 
 async def _hosts(connection: Connection, environment: str | None) -> list[HostView]:
@@ -106,6 +187,8 @@ def _card(one: HostView) -> list[str]:
         f"{one.name} in {one.environment}: last seen {_seen(one)}, agent {one.agent_version or '-'}"
     ]
     lines += [f"  {one.runtime_error}"] if one.runtime_error else []
+    lines += ["  drained: it shall carry no instances"] if one.drained else []
+    lines += ["  behind: it was away, and catches up when it is back"] if one.behind else []
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
     lines += [

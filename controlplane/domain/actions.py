@@ -102,6 +102,13 @@ class ReplaceAgent:
     release: Release
 
 
+@dataclass(frozen=True, slots=True)
+class CountAsCaughtUp:
+    """The host runs what the environment runs again, after it was away."""
+
+    host: str
+
+
 Action = (
     PullImage
     | KeepImage
@@ -115,6 +122,7 @@ Action = (
     | StopInstance
     | FreeSlot
     | ReplaceAgent
+    | CountAsCaughtUp
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controlplane.domain.fleet import Fleet
 from controlplane.domain.model import Policy, count
 
 
@@ -29,3 +30,22 @@ def bounds(policy: Policy, hosts: int) -> Bounds:
         max_total=desired + count(policy.max_surge, desired, up=True),
         batch=max(1, count(policy.batch_size, desired, up=True)),
     )
+
+
+def limits_of(policy: Policy, fleet: Fleet) -> Bounds:
+    """The limits for the hosts that are meant to carry instances: a drained one is not."""
+    return bounds(policy, sum(not h.drained for h in fleet.hosts))
+
+
+def quarantined(policy: Policy, fleet: Fleet) -> frozenset[str]:
+    """Hosts that have been silent for so long that the fleet goes on without them.
+
+    None while they are more than max_unavailable allows to be without: six instances on three
+    hosts, max_unavailable 2: one host may be away, two may not. A drained host counts for none.
+    """
+    away = [h for h in fleet.hosts if h.silent and h.silent_s > policy.host_silence_s]
+    limits = limits_of(policy, fleet)
+    lost = policy.instances_per_host * sum(not h.drained for h in away)
+    if limits.desired - lost < max(1, limits.min_available):
+        return frozenset(h.name for h in away if h.drained)
+    return frozenset(h.name for h in away)

@@ -8,6 +8,7 @@ from typing import assert_never
 from controlplane.domain.actions import (
     Action,
     AdmitInstances,
+    CountAsCaughtUp,
     DrainInstance,
     DropImage,
     FreeSlot,
@@ -21,6 +22,7 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
+from controlplane.domain.bounds import quarantined
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.goals import AgentGoal, Goal, Job, SlotGoal
 from controlplane.domain.model import (
@@ -35,6 +37,9 @@ from controlplane.domain.model import (
 from controlplane.domain.records import Changes, Snapshot
 from controlplane.domain.routing import Member, Table
 
+# Leaders note every few seconds that they lead; a longer gap was without one.
+UNLED_S = 10.0
+
 
 @dataclass(slots=True)
 class _Draft:
@@ -47,6 +52,7 @@ class _Draft:
     images: dict[str, tuple[Release, ...]] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     agents: dict[str, AgentGoal] = field(default_factory=dict)
+    behind: dict[str, bool] = field(default_factory=dict)
     members: set[Member] | None = None
     events: list[tuple[str, str]] = field(default_factory=list)
 
@@ -55,9 +61,15 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
     """Everything the plan writes; None when that is nothing."""
     draft = _draft(seen, fleet, plan.actions)
     before = seen.rollout
-    after = advance(before, plan, seen.now) if before else None
-    if before is not None and after is not None:
+    after = None
+    if before is not None:
+        rested = credited(before, seen.led_at, seen.now)
+        after = advance(rested, plan, seen.now)
         draft.events.extend(_news(before, after, plan))
+        if rested is not before:
+            rested_s = rested.deadline_at - before.deadline_at
+            draft.events.append(("credit", f"nobody led for {rested_s:.0f} s; they do not count"))
+        _left_behind(draft, after, fleet)
     if not draft.events and after == before:
         return None
     return Changes(
@@ -67,6 +79,7 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
         images=tuple(draft.images.items()),
         jobs=tuple(draft.jobs),
         agents=tuple(draft.agents.items()),
+        behind=tuple(draft.behind.items()),
         table=_table(seen.table, draft.members),
         events=tuple(draft.events),
         held=_held(seen.environment, after) if after is not None and before != after else None,
@@ -84,6 +97,35 @@ def advance(rollout: Rollout, plan: Plan, now: float) -> Rollout:
     if plan.blocker != rollout.blocker:
         return replace(rollout, blocker=plan.blocker)
     return rollout
+
+
+def credited(rollout: Rollout, led_at: float, now: float) -> Rollout:
+    """The rollout with time in which nobody led taken out: nothing could have moved in it."""
+    since = max(led_at, rollout.state_since)
+    if not led_at or now - since < UNLED_S:
+        return rollout
+    gap, held = now - since, rollout.blocker
+    return replace(
+        rollout,
+        deadline_at=rollout.deadline_at + gap,
+        blocker=replace(held, since=min(now, held.since + gap)) if held else None,
+    )
+
+
+def _left_behind(draft: _Draft, after: Rollout, fleet: Fleet) -> None:
+    """When a release is reached, who was away is noted, and nobody else."""
+    if after.state not in (State.SUCCEEDED, State.ROLLED_BACK):
+        return
+    away = quarantined(after.policy, fleet)
+    for host in fleet.hosts:
+        late = host.name in away and not host.drained
+        if late != host.behind:
+            draft.behind[host.name] = late
+        if late:
+            release = after.destination if after.state is State.SUCCEEDED else after.source
+            version = release.version if release else ""
+            message = f"{host.name} is away and stays behind; it gets {version} when it is back"
+            draft.events.append(("host", message))
 
 
 def _held(environment: Environment, rollout: Rollout) -> tuple[Release, Release | None] | None:
@@ -119,7 +161,7 @@ def _draft(seen: Snapshot, fleet: Fleet, actions: tuple[Action, ...]) -> _Draft:
     return draft
 
 
-def _apply(draft: _Draft, action: Action) -> None:
+def _apply(draft: _Draft, action: Action) -> None:  # noqa: PLR0912 - one case an action
     match action:
         case PullImage(host, release):
             _hold(draft, host, release)
@@ -154,6 +196,9 @@ def _apply(draft: _Draft, action: Action) -> None:
         case ReplaceAgent(host, release):
             draft.agents[host] = AgentGoal(release, draft.seen.now)
             draft.events.append(("action", f"{host} replaces its agent by {release.version}'s"))
+        case CountAsCaughtUp(host):
+            draft.behind[host] = False
+            draft.events.append(("host", f"{host} has caught up"))
         case _:
             assert_never(action)
 

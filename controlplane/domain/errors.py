@@ -58,6 +58,13 @@ class Stale(ControlError):
     retry = True
 
 
+class TruthWentBack(ControlError):
+    """PostgreSQL says less than was known: restored, or failed over without its last commits."""
+
+    code = "truth_went_back"
+    retry = True
+
+
 class Skewed(ControlError):
     """An agent and a leader are of versions too far apart to work together."""
 

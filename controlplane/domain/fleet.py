@@ -51,7 +51,8 @@ class Host:
     report, or cannot see them either; `runtime_error` then says why.
 
     A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
-    something else.
+    something else. A `drained` one shall carry no instances; one that is `behind` was away when
+    the environment reached its release, and catches up.
     """
 
     name: str
@@ -67,12 +68,16 @@ class Host:
     agent_goal: AgentGoal | None = None
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
+    drained: bool = False
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """One look at an environment: the only thing that decisions are made from.
 
+    `schema` are the revisions that were applied, `retired` those before the last contract: what
+    a release with such a head relies on may be gone.
     `leader` is the host whose agent looks, empty where nobody leads.
     """
 
@@ -82,6 +87,7 @@ class Fleet:
     unconfirmed: tuple[EdgeReading, ...] = ()
     jobs: tuple[Job, ...] = ()
     schema: frozenset[str] = field(default_factory=frozenset)
+    retired: frozenset[str] = field(default_factory=frozenset)
     leader: str = ""
 
     @property

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from controlplane.domain.actions import ReplaceAgent
-from controlplane.domain.bounds import bounds
+from controlplane.domain.bounds import limits_of, quarantined
 from controlplane.domain.commands import Command, allowed
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import AgentGoal, Goal, Job, JobState
-from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout
+from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout, count
 from controlplane.domain.protocol import PROTOCOL, skewed
 from controlplane.domain.reports import SERVING, Phase
 
 AGENT_REPLACED = "agent_replaced"
+FAILING_ALIKE = "failing_alike"
+RECOVERING = "recovering"
 SMOKE = "smoke"
 # Once more, from another host if there is one: a single hiccup takes no release back.
 SMOKE_TRIES = 2
@@ -67,7 +69,28 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
                 return Failure(f"{host.name} cannot use {rollout.target.version}: {image.error}")
         if rollout.policy.update_agents and (obstacle := _obstacle(host)):
             return Failure(f"The agent of {host.name} cannot be replaced: {obstacle}")
-    return silence(fleet, rollout.policy) or edges(fleet) or images(rollout, fleet)
+    return (
+        schema(rollout, fleet)
+        or silence(fleet, rollout.policy)
+        or edges(fleet)
+        or images(rollout, fleet)
+    )
+
+
+def schema(rollout: Rollout, fleet: Fleet) -> Failure | None:
+    """The database is within what the target can live with, once its own revisions are applied."""
+    target = rollout.target
+    if target.schema_head in fleet.retired:
+        return Failure(
+            f"{target.version} carries the schema up to {target.schema_head}, and a contract that"
+            " was applied since has taken away what it relies on; deploy a release that carries it."
+        )
+    if target.schema_head in fleet.schema and target.schema_min not in fleet.schema:
+        return Failure(
+            f"{target.version} needs schema revision {target.schema_min} at least, which this"
+            " database has never had; look at camp migrate status."
+        )
+    return None
 
 
 def silence(fleet: Fleet, policy: Policy) -> Wait | None:
@@ -75,12 +98,9 @@ def silence(fleet: Fleet, policy: Policy) -> Wait | None:
     silent = [h for h in fleet.hosts if h.silent]
     if not silent:
         return None
-    limits = bounds(policy, len(fleet.hosts))
-    lost = policy.instances_per_host * len(silent)
-    quarantined = all(h.silent_s > policy.host_silence_s for h in silent)
-    if quarantined and limits.desired - lost >= limits.min_available:
-        return None
-    return _unheard(silent)
+    away = quarantined(policy, fleet)
+    unheard = [h for h in silent if h.name not in away]
+    return _unheard(unheard) if unheard else None
 
 
 def _obstacle(host: Host) -> str:
@@ -266,28 +286,79 @@ def _lost(job: Job, rollout: Rollout, fleet: Fleet) -> bool:
     return host is None or host.silent_s > rollout.policy.host_silence_s
 
 
-def readiness(rollout: Rollout, fleet: Fleet, now: float) -> Failure | None:
-    """An instance of the target that failed, or did not become ready in time.
+def readiness(rollout: Rollout, fleet: Fleet, now: float) -> Wait | Failure | None:
+    """More instances of the target failed, or did not become ready in time, than may fail.
+
+    No verdict while the old ones fail alike, nor right after: the cause is elsewhere, and what
+    suffered from it needs its time to come back.
+    """
+    bad = failed(rollout, fleet, now)
+    if not bad:
+        return None
+    held = rollout.blocker
+    patience_s = rollout.policy.start_deadline_s + rollout.policy.min_healthy_s
+    if _old_fail_alike(rollout, fleet):
+        return Wait(
+            FAILING_ALIKE,
+            f"Instances of {rollout.target.version} are not ready, and neither are those that ran"
+            " before: the cause is elsewhere, so the release is not judged.",
+            ("look at what instances depend on", "pause", "rollback", "abort"),
+        )
+    recovering = held is not None and held.code == RECOVERING and now - held.since < patience_s
+    if recovering or (held is not None and held.code == FAILING_ALIKE):
+        return Wait(
+            RECOVERING,
+            f"What ran before serves again; instances of {rollout.target.version} have"
+            f" {patience_s:g} s to do the same.",
+            ("wait", "pause", "rollback", "abort"),
+        )
+    may_fail = failures_allowed(rollout.policy, fleet)
+    if len(bad) <= may_fail:
+        return None
+    return Failure(_failed(bad, may_fail, rollout.target))
+
+
+def failed(rollout: Rollout, fleet: Fleet, now: float) -> list[Instance]:
+    """Instances of the target that failed, or were never seen in time.
 
     Of what an agent reports it says itself when that took too long or ended too often: only the
     agent knows for how long it was away. What it does not report at all is timed here.
     """
     spec = rollout.target.spec
     patience_s = rollout.policy.start_deadline_s + rollout.policy.min_healthy_s
-    for instance in fleet.instances:
+
+    def bad(instance: Instance) -> bool:
         phase = instance.phase
         if phase in SERVING or instance.goal is not Goal.RUN or instance.silent:
-            continue
+            return False
         unseen = phase is None and not instance.admitted_once
         overdue = unseen and now - instance.since > patience_s
-        if (overdue or phase is Phase.FAILED) and instance.spec == spec:
-            return Failure(_failed(instance, rollout.target))
-    return None
+        return (overdue or phase is Phase.FAILED) and instance.spec == spec
+
+    return [i for i in fleet.instances if bad(i)]
 
 
-def _failed(instance: Instance, release: Release) -> str:
-    detail = f": {instance.detail}" if instance.detail else "."
-    return f"{release.version} did not become ready on {instance.name}{detail}"
+def failures_allowed(policy: Policy, fleet: Fleet) -> int:
+    """How many instances may fail: "10%" of 6 is none, of 200 it is 20."""
+    return count(policy.max_failures, limits_of(policy, fleet).desired, up=False)
+
+
+def _old_fail_alike(rollout: Rollout, fleet: Fleet) -> bool:
+    """At least half of what served before the rollout does not serve now."""
+    old = [
+        i
+        for i in fleet.instances
+        if i.spec != rollout.target.spec and i.goal is Goal.RUN and i.member and not i.silent
+    ]
+    return bool(old) and 2 * sum(i.phase not in SERVING for i in old) >= len(old)
+
+
+def _failed(bad: list[Instance], may_fail: int, release: Release) -> str:
+    first = bad[0]
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    allowed = f" ({may_fail} may fail)" if may_fail else ""
+    detail = f": {first.detail}" if first.detail else "."
+    return f"{release.version} did not become ready on {first.name}{more}{allowed}{detail}"
 
 
 def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
@@ -297,8 +368,16 @@ def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
     moving = next((w for i in fleet.instances if not i.silent and (w := _moving(i, release))), None)
     if moving is not None:
         return moving
-    # A quarantined host may be done without, but the release is not on every slot without it.
-    silent = [h for h in fleet.hosts if h.silent]
+    bad = [i for i in fleet.instances if i.spec == release.spec and i.phase is Phase.FAILED]
+    if bad and not any(h.silent for h in fleet.hosts):
+        may_fail = failures_allowed(policy, fleet)
+        return Wait(
+            "instance_failed",
+            f"{_failed(bad, may_fail, release)} Its agent goes on trying.",
+            ("look at its log", "pause", "rollback", "abort"),
+        )
+    away = quarantined(policy, fleet)
+    silent = [h for h in fleet.hosts if h.silent and h.name not in away]
     return _unheard(silent) if silent else _capacity(fleet, policy)
 
 
@@ -308,6 +387,8 @@ def _moving(instance: Instance, release: Release) -> Wait | None:
     if instance.goal is Goal.DRAIN:
         return Wait("draining", f"{instance.name} lets its streams end.", ("wait",))
     if instance.spec != release.spec or instance.goal is not Goal.RUN or instance.available:
+        return None
+    if instance.phase is Phase.FAILED:
         return None
     if instance.phase is Phase.READY:
         return Wait("min_healthy", f"{instance.name} is ready and must stay so.", ("wait",))
@@ -319,7 +400,7 @@ def _moving(instance: Instance, release: Release) -> Wait | None:
 
 def _capacity(fleet: Fleet, policy: Policy) -> Wait:
     """Nothing moves although nothing is under way: too few instances are available to go on."""
-    limits = bounds(policy, len(fleet.hosts))
+    limits = limits_of(policy, fleet)
     down = [i.name for i in fleet.instances if i.member and not i.available]
     who = f"; {', '.join(down)} not ready" if down else ""
     return Wait(

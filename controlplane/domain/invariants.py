@@ -19,31 +19,31 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.bounds import bounds
+from controlplane.domain.bounds import limits_of
 from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.gates import needed_images
 from controlplane.domain.goals import Goal
-from controlplane.domain.model import TERMINAL, Kind, Rollout, State
+from controlplane.domain.model import TERMINAL, Kind, Policy, Rollout, State
 from controlplane.domain.reports import Phase
 from controlplane.domain.routing import Member
 from controlplane.domain.strategies.rolling import converged
 
 
-def i1_capacity(rollout: Rollout, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
+def i1_capacity(policy: Policy, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
     """Admitted and ready instances never fall below min_available by our own action."""
     leaving = sum(i.available for i in _withdrawn(fleet, actions))
     if not leaving:
         return True
-    limits = bounds(rollout.policy, len(fleet.hosts))
+    limits = limits_of(policy, fleet)
     return fleet.confirmed and fleet.available - leaving >= limits.min_available
 
 
-def i2_surge(rollout: Rollout, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
+def i2_surge(policy: Policy, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
     """Instances never exceed desired + surge."""
     starts = sum(isinstance(a, StartInstance) for a in actions)
     if not starts:
         return True
-    limits = bounds(rollout.policy, len(fleet.hosts))
+    limits = limits_of(policy, fleet)
     return len(fleet.instances) + starts <= limits.max_total
 
 
@@ -70,12 +70,15 @@ def i5_not_outdated(seen: int, epoch: int) -> bool:
     return epoch >= seen
 
 
-def i6_expand_first(rollout: Rollout, actions: tuple[Action, ...]) -> bool:
-    """Expand runs before any instance of the new release: in its own state, beside no start."""
-    return all(
-        rollout.state is State.MIGRATING if isinstance(a, RunMigration) else True for a in actions
-    ) and not (
-        rollout.state is State.MIGRATING and any(isinstance(a, StartInstance) for a in actions)
+def i6_expand_first(rollout: Rollout, fleet: Fleet, actions: tuple[Action, ...]) -> bool:
+    """Expand runs in its own state, before any instance of the new release; nothing starts on a
+    schema that lacks what its release carries, or that has taken away what it needs."""
+    migrates = any(isinstance(a, RunMigration) for a in actions)
+    starts = [a.release for a in actions if isinstance(a, StartInstance)]
+    return (
+        (not migrates or rollout.state is State.MIGRATING)
+        and not (migrates and starts)
+        and all(r.schema_head in fleet.schema - fleet.retired for r in starts)
     )
 
 
@@ -132,21 +135,27 @@ def i14_one_active(rollouts: Iterable[Rollout]) -> bool:
     return len(active) == len(set(active))
 
 
-def broken(rollout: Rollout, fleet: Fleet, plan: Plan) -> tuple[str, ...]:
-    """The names of the properties that carrying out this plan would break."""
-    held = {
-        "I1": i1_capacity(rollout, fleet, plan.actions),
-        "I2": i2_surge(rollout, fleet, plan.actions),
+def broken(rollout: Rollout | None, policy: Policy, fleet: Fleet, plan: Plan) -> tuple[str, ...]:
+    """The names of the properties that carrying out this plan would break, rollout or not."""
+    always = {
+        "I1": i1_capacity(policy, fleet, plan.actions),
+        "I2": i2_surge(policy, fleet, plan.actions),
         "I3": i3_drained_before_stop(fleet, plan.actions),
         "I4": i4_ready_before_admission(fleet, plan.actions),
-        "I6": i6_expand_first(rollout, plan.actions),
+        "I11": i11_silence_is_not_absence(fleet, plan.actions),
+    }
+    held = always if rollout is None else always | _of_rollout(rollout, fleet, plan)
+    return tuple(name for name, holds in held.items() if not holds)
+
+
+def _of_rollout(rollout: Rollout, fleet: Fleet, plan: Plan) -> dict[str, bool]:
+    return {
+        "I6": i6_expand_first(rollout, fleet, plan.actions),
         "I7": i7_never_mute(rollout, plan),
         "I8": i8_success_is_proven(rollout, fleet, plan),
         "I10": i10_no_pointless_rollback(rollout, plan),
-        "I11": i11_silence_is_not_absence(fleet, plan.actions),
         "I13": i13_way_back_is_kept(rollout, fleet, plan.actions),
     }
-    return tuple(name for name, holds in held.items() if not holds)
 
 
 def _find(fleet: Fleet, host: str, slot: int) -> Instance | None:

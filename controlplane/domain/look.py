@@ -33,6 +33,7 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         unconfirmed=_unconfirmed(snapshot.table, readings),
         jobs=snapshot.jobs,
         schema=snapshot.schema,
+        retired=snapshot.retired,
         leader=leader,
     )
 
@@ -61,6 +62,8 @@ def _host(row: HostRow, now: float) -> Host:
         agent=report.agent if report else None,
         agent_goal=row.agent,
         pulls=report.pulls if report else (),
+        drained=row.drained,
+        behind=row.behind,
     )
 
 

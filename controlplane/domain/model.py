@@ -95,6 +95,7 @@ class Policy:
     drain_deadline_s: float = 60.0
     stop_grace_s: float = 10.0
     host_silence_s: float = 15.0
+    max_failures: int | str = "10%"
     max_restarts: int = 3
     preflight_deadline_s: float = 600.0
     approval_deadline_s: float = 86_400.0

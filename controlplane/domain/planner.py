@@ -5,6 +5,7 @@ from __future__ import annotations
 from controlplane.domain import gates
 from controlplane.domain.actions import (
     Action,
+    CountAsCaughtUp,
     DropImage,
     KeepImage,
     Plan,
@@ -20,6 +21,7 @@ from controlplane.domain.model import Kind, OnFailure, Policy, Release, Rollout,
 from controlplane.domain.strategies.rolling import (
     converge,
     converged,
+    evacuate,
     holds,
     per_host_of,
     readmit,
@@ -32,7 +34,7 @@ BAKING = "baking"
 def plan(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
     """The next step of an active rollout; `now` is database time in seconds."""
     if now >= rollout.deadline_at:
-        return _expired(rollout)
+        return _expired(rollout, fleet, now)
     match rollout.state:
         case State.PENDING:
             return Plan((), State.PREFLIGHT, "The rollout begins with its checks.")
@@ -55,8 +57,35 @@ def plan(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
 
 
 def settle(fleet: Fleet) -> tuple[Action, ...]:
-    """What is done while no rollout is active: withdraw what is gone, readmit what came back."""
+    """What is done while a rollout stands still: withdraw what is gone, readmit what came back."""
     return (*tend(fleet), *readmit(fleet))
+
+
+def keep(fleet: Fleet, current: Release | None, policy: Policy) -> tuple[Action, ...]:
+    """What is done while no rollout is active: settle, empty drained hosts, let others catch up."""
+    if current is not None and (actions := _catch_up(fleet, current, policy)):
+        return actions
+    return (*settle(fleet), *evacuate(fleet, policy))
+
+
+def _catch_up(fleet: Fleet, current: Release, policy: Policy) -> tuple[Action, ...]:
+    """Bring hosts that were away to what all others run; nothing while those do not."""
+    back = {h.name: h for h in fleet.hosts if h.behind and not h.silent and not h.drained}
+    others = [i for i in fleet.instances if i.host not in back and not i.silent]
+    if not back or any(i.spec != current.spec or i.goal is not Goal.RUN for i in others):
+        return ()
+    if fetch := tuple(
+        PullImage(h.name, current) for h in back.values() if current.digest not in h.wanted_images
+    ):
+        return fetch
+    there = per_host_of(i for i in fleet.instances if i.spec == current.spec and i.available)
+    alone = per_host_of(i for i in fleet.instances)
+    done = tuple(
+        CountAsCaughtUp(name)
+        for name in back
+        if there.get(name) == alone.get(name) == policy.instances_per_host
+    )
+    return (*converge(current, fleet, policy), *done)
 
 
 def _preflight(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
@@ -99,18 +128,27 @@ def _migrating(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
 
 
 def _progressing(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
-    failure = gates.readiness(rollout, fleet, now)
-    if failure is not None:
-        return _give_up(rollout, failure.sentence)
+    if verdict := _judged(rollout, fleet, now):
+        return verdict
     if converged(rollout.target, fleet, policy):
         return Plan((), State.VERIFYING, "Every slot runs the release; now it must hold.")
     return _moving(rollout, fleet, policy, now)
 
 
+def _judged(rollout: Rollout, fleet: Fleet, now: float) -> Plan | None:
+    """What follows from instances of the release that failed; None when nothing does."""
+    match gates.readiness(rollout, fleet, now):
+        case Failure(sentence):
+            return _give_up(rollout, sentence)
+        case Wait() as wait:
+            return _waiting(rollout, wait, now, actions=settle(fleet))
+        case None:
+            return None
+
+
 def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
-    failure = gates.readiness(rollout, fleet, now)
-    if failure is not None:
-        return _give_up(rollout, failure.sentence)
+    if verdict := _judged(rollout, fleet, now):
+        return verdict
     wait = Wait(BAKING, f"The release must hold for {policy.bake_s:g} s.", ("wait", "rollback"))
     until = gates.blocker(wait, rollout, now).since + policy.bake_s
     if converged(rollout.target, fleet, policy):
@@ -226,11 +264,14 @@ def _give_up(rollout: Rollout, cause: str) -> Plan:
     return Plan((), State.FAILED, cause, cause=cause)
 
 
-def _expired(rollout: Rollout) -> Plan:
+def _expired(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
     waited = rollout.blocker.sentence if rollout.blocker else "nothing moved."
     cause = f"The deadline for {rollout.state} passed: {waited}"
     match rollout.state:
         case State.VERIFYING if rollout.blocker and rollout.blocker.code == gates.AGENT_REPLACED:
+            return Plan((), State.PAUSED, cause, cause=cause)
+        case State.PROGRESSING | State.VERIFYING if gates.failed(rollout, fleet, now):
+            # Fewer than may fail, or the old ones fail as well: nothing is taken back for that.
             return Plan((), State.PAUSED, cause, cause=cause)
         case State.PROGRESSING | State.VERIFYING:
             return _give_up(rollout, cause)

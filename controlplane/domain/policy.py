@@ -127,7 +127,7 @@ def _typed(default: object, value: object) -> object:
 def _check(name: str, default: object) -> Callable[[object], str]:
     """The check that fits a policy field: it returns the remedy, or "" when the value is good."""
     match default:
-        case _ if name in ("max_surge", "max_unavailable"):
+        case _ if name in ("max_surge", "max_unavailable", "max_failures"):
             return _amount(0)
         case _ if name == "batch_size":
             return _amount(1)

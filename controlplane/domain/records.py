@@ -25,13 +25,16 @@ class HostRow:
     report_version: int
     seen_at: float
     agent: AgentGoal | None = None
+    drained: bool = False
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One consistent look at an environment; `now` is database time in seconds.
 
-    `rollout` is the active one, or None.
+    `rollout` is the active one, or None. `led_at` is when somebody led last, as far as was noted;
+    0 before the first leader.
     """
 
     now: float
@@ -42,6 +45,8 @@ class Snapshot:
     table: Table
     jobs: tuple[Job, ...]
     schema: frozenset[str]
+    led_at: float = 0.0
+    retired: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ class Changes:
     `slots` are upserts, `freed` deletes; hosts named in either, in `images` (the new whole list
     of a host), in `jobs` or in `agents` get a new desired version. `events` are (kind, message)
     for the log. `held`: the release the environment now runs, and the one to go back to. `moves`
-    is false when only the explanation of a wait has changed.
+    is false when only the explanation of a wait has changed. `behind`: hosts that were away when
+    the release was reached, or have caught up.
     """
 
     rollout: Rollout | None = None
@@ -64,3 +70,4 @@ class Changes:
     held: tuple[Release, Release | None] | None = None
     moves: bool = True
     agents: tuple[tuple[str, AgentGoal], ...] = ()
+    behind: tuple[tuple[str, bool], ...] = ()

@@ -23,6 +23,14 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What the edges' store says of the table that is in place: who wrote it, and which."""
+
+    epoch: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeReading:
     """What one edge answered when asked which table is live; None: it did not say."""
 

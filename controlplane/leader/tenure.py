@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from controlplane.domain.errors import Unavailable
@@ -13,6 +15,11 @@ TTL_S = 5.0
 RENEW_S = 1.0
 # Two seconds before the key can expire: a leader that could not renew has stopped itself by then.
 STEP_DOWN_S = 3.0
+# The lease is only lengthened on the strength of a look that was completed this lately: who
+# reaches Redis but not PostgreSQL, or fails at every step, must not lead for ever.
+PROOF_S = 3.0
+# Who gave up leaves the lead to others for this long: twice the time that a new leader needs.
+ABSTAIN_S = 10.0
 
 
 @dataclass(slots=True)
@@ -25,6 +32,8 @@ class Tenure:
     clock: Clock
     epoch: int | None = None
     renewed_at: float = 0.0
+    completed_at: float = 0.0
+    abstains_until: float = -math.inf
 
     @property
     def host(self) -> str:
@@ -40,11 +49,16 @@ class Tenure:
             return None
         return self.epoch
 
-    async def campaign(self) -> bool:
-        """Try to become leader: the key first, then the next epoch; true when both are ours."""
+    async def campaign(self, vouch: Callable[[], Awaitable[int]] | None = None) -> bool:
+        """Try to become leader: the key first, then the next epoch; true when both are ours.
+
+        `vouch` returns the epoch issued last, or raises when it is not to be built on.
+        """
+        if self.clock.monotonic() < self.abstains_until:
+            return False
         if await self.lease.holder() is not None:
             return False
-        seen = await self.store.epoch()
+        seen = await (vouch or self.store.epoch)()
         before = self.clock.monotonic()
         if not await self.lease.acquire(self.holder, seen + 1, TTL_S):
             return False
@@ -57,13 +71,26 @@ class Tenure:
             await self.resign(seen + 1)
             return False
         self.epoch, self.renewed_at = seen + 1, before
+        self.completed_at = before
         return True
 
+    def completed(self) -> None:
+        """A step was completed just now, which is what entitles to more time."""
+        self.completed_at = self.clock.monotonic()
+
+    async def abstain(self) -> None:
+        """Step down and leave the lead to somebody else for a while."""
+        self.abstains_until = self.clock.monotonic() + ABSTAIN_S
+        await self.step_down()
+
     async def renew(self) -> None:
-        """Extend the lease; a lost one ends the tenure, an unreachable Redis only lets it age."""
-        if self.epoch is None:
-            return
+        """Extend the lease; a lost one ends the tenure, an unreachable Redis only lets it age.
+
+        Without a step completed lately it is left to age as well.
+        """
         epoch, before = self.epoch, self.clock.monotonic()
+        if epoch is None or before - self.completed_at > PROOF_S:
+            return
         try:
             held = await self.lease.renew(self.holder, epoch, TTL_S)
         except Unavailable:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why somebody who could lead does not: an error's code and sentence."""
+
+    holder: str
+    code: str
+    sentence: str
 
 
 class Lease(Protocol):
@@ -22,4 +32,12 @@ class Lease(Protocol):
 
     async def holder(self) -> tuple[str, int] | None:
         """Who holds the key now, and its epoch."""
+        ...
+
+    async def give_reason(self, reason: Reason, ttl_s: float) -> None:
+        """Say for a while why a candidate does not lead; the last one to say so is heard."""
+        ...
+
+    async def reason(self) -> Reason | None:
+        """Why a candidate does not lead, if one said so lately."""
         ...

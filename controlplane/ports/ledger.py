@@ -10,6 +10,7 @@ from controlplane.domain.commands import Command
 from controlplane.domain.follow import Follow, Followed
 from controlplane.domain.model import Environment, Kind, Release, Rollout
 from controlplane.domain.policy import Draft
+from controlplane.domain.routing import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,28 @@ class Ledger(Protocol):
         Raises Conflict when a host that still has instances would be removed, or while a
         rollout is active and the hosts or edges would change under it.
         """
+        ...
+
+    async def accept_truth(
+        self, environment: str, known: Published, actor: str, reason: str
+    ) -> Published:
+        """Go on from what PostgreSQL says although others know more; returns what it is above.
+
+        Raises Conflict when PostgreSQL is not behind.
+        """
+        ...
+
+    async def drain_host(
+        self, environment: str, host: str, actor: str, reason: str, *, drained: bool
+    ) -> bool:
+        """Let a host carry no instances, or again; false when it is so already.
+
+        Raises Conflict for the last host that carries any.
+        """
+        ...
+
+    async def forget_host(self, environment: str, host: str, actor: str, reason: str) -> None:
+        """Take a host out that is gone for good. Raises Conflict while its agent speaks."""
         ...
 
     async def releases(self) -> tuple[ReleaseRow, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from controlplane.domain.routing import EdgeReading, Table
+from controlplane.domain.routing import EdgeReading, Published, Table
 
 
 class Routing(Protocol):
@@ -17,8 +17,8 @@ class Routing(Protocol):
         """
         ...
 
-    async def published(self) -> int | None:
-        """The revision in the store; None when the store was emptied. Raises BusUnavailable."""
+    async def published(self) -> Published | None:
+        """What is in the store; None when the store was emptied. Raises BusUnavailable."""
         ...
 
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:

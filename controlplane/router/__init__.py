@@ -16,6 +16,7 @@ from controlplane.router.deploying import (
 )
 from controlplane.router.guards import operator_guard
 from controlplane.router.problems import respond
+from controlplane.router.remedies import HostController, TruthController
 from controlplane.router.tail import Tails
 from controlplane.router.watching import (
     EventController,
@@ -40,6 +41,8 @@ def control_router(control: Control) -> Router:
             LogController,
             EventController,
             WhyController,
+            TruthController,
+            HostController,
         ],
         dependencies={
             "control": Provide(lambda: control, sync_to_thread=False),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from controlplane.domain.routing import Published
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
 from controlplane.ports.ledger import Ledger
@@ -37,6 +38,7 @@ class Control:
     bus: Callable[[str], Bus]
     listener: Callable[[str], AbstractAsyncContextManager[Bus]]
     logs: Callable[[str], Logs]
+    published: Callable[[str], Awaitable[Published | None]]
 
     async def nudge(self, environment: str) -> None:
         """Tell the leader and all event streams that something was written."""

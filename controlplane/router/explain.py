@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from controlplane.domain.commands import Command, allowed
+from controlplane.domain.errors import TruthWentBack
 from controlplane.domain.model import Blocker, Rollout, State
+from controlplane.ports.lease import Reason
 from controlplane.wire import LeaderView, Why
 
 
-def explain(rollout: Rollout, now: float, leader: LeaderView | None, bus_fault: str = "") -> Why:
-    """The whole answer; `bus_fault` says why the leader could not be asked for."""
-    blocker = _outer_blocker(rollout, now, leader, bus_fault) if rollout.active else None
+def explain(
+    rollout: Rollout,
+    now: float,
+    leader: LeaderView | None,
+    reason: Reason | None = None,
+    bus_fault: str = "",
+) -> Why:
+    """The whole answer; `bus_fault` says why the leader could not be asked for, `reason` why
+    somebody who could lead does not."""
+    blocker = _outer_blocker(rollout, now, leader, reason, bus_fault) if rollout.active else None
     blocker = blocker or rollout.blocker
     return Why(
         rollout=rollout.id,
@@ -26,7 +35,11 @@ def explain(rollout: Rollout, now: float, leader: LeaderView | None, bus_fault: 
 
 
 def _outer_blocker(
-    rollout: Rollout, now: float, leader: LeaderView | None, bus_fault: str
+    rollout: Rollout,
+    now: float,
+    leader: LeaderView | None,
+    reason: Reason | None,
+    bus_fault: str,
 ) -> Blocker | None:
     """What holds a rollout up outside of it, where no leader can write it down."""
     actions = _next_actions(rollout)
@@ -35,6 +48,17 @@ def _outer_blocker(
             "bus_unavailable",
             f"Redis does not answer ({bus_fault.rstrip('.')}), so no step is taken while instances "
             "keep serving; bring Redis back and the rollout goes on by itself.",
+            now,
+            actions,
+        )
+    if leader is None and reason is not None and reason.code == TruthWentBack.code:
+        accept = f"camp env accept-truth {rollout.environment}"
+        return Blocker(reason.code, reason.sentence, now, (accept,))
+    if leader is None and reason is not None:
+        return Blocker(
+            "leader_failed",
+            f"No agent leads {rollout.environment}. {reason.holder.partition('#')[0]} led and gave"
+            f" up, because this happened again and again: {reason.sentence}",
             now,
             actions,
         )

@@ -124,12 +124,13 @@ class WhyController(Controller):
         """State, blocker, deadline, leader and the safe next actions."""
         rollout = await control.ledger.rollout(name)
         now = (await control.store(rollout.environment).observe()).now
+        lease = control.lease(rollout.environment)
         try:
-            holder = await control.lease(rollout.environment).holder()
+            holder, reason = await lease.holder(), await lease.reason()
         except BusUnavailable as error:
-            return explain(rollout, now, None, error.sentence)
+            return explain(rollout, now, None, bus_fault=error.sentence)
         leader = None if holder is None else LeaderView(holder=holder[0], epoch=holder[1])
-        return explain(rollout, now, leader)
+        return explain(rollout, now, leader, reason)
 
 
 async def _names(control: Control, environment: str | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controlplane.ports.lease import Reason
 from tests.fakes.redis import FakeRedis
 
 
@@ -12,6 +13,7 @@ class FakeLease:
         self._redis = redis
         self._point = redis.world.point
         self._key = f"camp:{environment}:leader"
+        self._reason_key = f"{self._key}:reason"
 
     async def acquire(self, holder: str, epoch: int, ttl_s: float) -> bool:
         await self._point("lease.acquire")
@@ -43,4 +45,17 @@ class FakeLease:
         self._redis.check()
         found: tuple[str, int] | None = self._redis.get(self._key)
         await self._point("lease.holder.done")
+        return found
+
+    async def give_reason(self, reason: Reason, ttl_s: float) -> None:
+        await self._point("lease.give_reason")
+        self._redis.check()
+        self._redis.put(self._reason_key, reason, ttl_s)
+        await self._point("lease.give_reason.done")
+
+    async def reason(self) -> Reason | None:
+        await self._point("lease.reason")
+        self._redis.check()
+        found: Reason | None = self._redis.get(self._reason_key)
+        await self._point("lease.reason.done")
         return found

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from controlplane.domain.errors import Fenced, Stale
-from controlplane.domain.routing import EdgeReading, Table
+from controlplane.domain.routing import EdgeReading, Published, Table
 from tests.fakes.redis import FakeRedis
 from tests.fakes.world import World
 
@@ -101,12 +101,13 @@ class FakeRouting:
         if written == epoch and table.revision < (self._redis.get(self._revision_key) or 0):
             raise Stale("A newer table of this epoch is in place; look again.")
 
-    async def published(self) -> int | None:
+    async def published(self) -> Published | None:
         await self._point("routing.published")
         self._redis.check()
         revision: int | None = self._redis.get(self._revision_key)
+        epoch: int = self._redis.get(self._epoch_key) or 0
         await self._point("routing.published.done")
-        return revision
+        return None if revision is None else Published(epoch, revision)
 
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
         await self._point("routing.readings")

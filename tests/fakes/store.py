@@ -32,6 +32,7 @@ class FakeStore:
         self.issued = 0
         self.protocol = PROTOCOL
         self.holder = ""
+        self.led_at = 0.0
         self.rollout: Rollout | None = None
         self.slots: dict[tuple[str, int], SlotGoal] = {}
         self.hosts = {
@@ -40,6 +41,7 @@ class FakeStore:
         self.table = Table()
         self.jobs: dict[str, Job] = {}
         self.schema: frozenset[str] = frozenset()
+        self.retired: frozenset[str] = frozenset()
         self.events: list[tuple[str, str]] = []
         self.commits: Callable[[int, Snapshot, Changes], None] | None = None
         self._goals: tuple[SlotGoal, ...] | None = ()
@@ -90,6 +92,20 @@ class FakeStore:
         await self.world.point("store.epoch.done")
         return issued
 
+    async def obeyed(self) -> int:
+        await self.world.point("store.obeyed")
+        self._up()
+        obeyed = max((row.report.epoch for row in self.hosts.values() if row.report), default=0)
+        await self.world.point("store.obeyed.done")
+        return obeyed
+
+    async def led(self, epoch: int) -> None:
+        await self.world.point("store.led")
+        self._up()
+        if epoch == self.issued:
+            self.led_at = self.world.now
+        await self.world.point("store.led.done")
+
     async def observe(self) -> Snapshot:
         await self.world.point("store.observe")
         self._up()
@@ -105,6 +121,7 @@ class FakeStore:
         if self.commits is not None:
             self.commits(epoch, self.snapshot(), changes)
         self._write(changes)
+        self.led_at = self.world.now
         await self.world.point("store.commit.done")
 
     async def desired(self, host: str) -> HostDesired | None:
@@ -132,6 +149,8 @@ class FakeStore:
                 row.report_version + changed,
                 self.world.now,
                 row.agent,
+                row.drained,
+                row.behind,
             )
         await self.world.point("store.report.done")
         return changed
@@ -149,6 +168,8 @@ class FakeStore:
             self.table,
             self._jobs() if self.jobs else (),
             self.schema,
+            self.led_at,
+            self.retired,
         )
 
     def _up(self) -> None:
@@ -196,7 +217,8 @@ class FakeStore:
 
     def _write(self, changes: Changes) -> None:
         images, agents = dict(changes.images), dict(changes.agents)
-        touched = images.keys() | agents.keys()
+        behind = dict(changes.behind)
+        touched = images.keys() | agents.keys() | behind.keys()
         for goal in changes.slots:
             self.slots[goal.host, goal.slot] = goal
             touched.add(goal.host)
@@ -216,6 +238,8 @@ class FakeStore:
                 row.report_version,
                 row.seen_at,
                 agents.get(name, row.agent),
+                row.drained,
+                behind.get(name, row.behind),
             )
         if changes.slots or changes.freed:
             self._goals = None

@@ -12,6 +12,7 @@ from controlplane.domain.actions import (
     AdmitInstances,
     DrainInstance,
     FreeSlot,
+    Plan,
     RunChecks,
     StartInstance,
     StopInstance,
@@ -22,7 +23,7 @@ from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.goals import Goal, JobState
 from controlplane.domain.invariants import broken
 from controlplane.domain.model import TERMINAL, Kind, OnFailure, Policy, Rollout, State
-from controlplane.domain.planner import plan, settle
+from controlplane.domain.planner import keep, plan, settle
 from controlplane.domain.reports import Phase
 from controlplane.domain.routing import Table
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, instance, rollout
@@ -101,7 +102,7 @@ def test_no_fleet_makes_the_planner_break_an_invariant(
     moving: Rollout, look: Fleet, now: float
 ) -> None:
     step = plan(moving, look, moving.policy, now)
-    assert broken(moving, look, step) == (), step
+    assert broken(moving, moving.policy, look, step) == (), step
 
 
 @settings(max_examples=100, deadline=None)
@@ -117,6 +118,20 @@ def test_tending_takes_out_only_what_serves_nobody(look: Fleet) -> None:
     assert not any(i.available for i in look.instances if i.member in withdrawn)
 
 
+@settings(max_examples=400, deadline=None)
+@given(policies(), fleets(), st.lists(st.sampled_from(["drained", "behind"]), max_size=3))
+def test_no_fleet_is_kept_in_a_way_that_breaks_an_invariant(
+    policy: Policy, look: Fleet, marks: list[str]
+) -> None:
+    marked = tuple(
+        replace(h, drained=m == "drained", behind=m == "behind")
+        for h, m in zip(look.hosts, marks, strict=False)
+    )
+    look = replace(look, hosts=(*marked, *look.hosts[len(marked) :]))
+    step = Plan(keep(look, OLD, policy), State.SUCCEEDED, "")
+    assert broken(None, policy, look, step) == (), step
+
+
 @settings(max_examples=150, deadline=None)
 @given(policies(), st.booleans(), st.lists(st.integers(0, 3), max_size=60))
 def test_rollout_ends_although_every_plan_may_be_cut_short(
@@ -127,7 +142,7 @@ def test_rollout_ends_although_every_plan_may_be_cut_short(
     look = _settled_fleet(policy)
     for turn in range(400):
         step = plan(moving, look, moving.policy, 1.0)
-        assert broken(moving, look, step) == ()
+        assert broken(moving, moving.policy, look, step) == ()
         if step.state in TERMINAL:
             break
         if step.state is not moving.state:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from controlplane.adapters.postgres import event_log
 from controlplane.adapters.postgres.ledger_follows import put_follow
 from controlplane.adapters.postgres.ledger_releases import put_release
+from controlplane.adapters.postgres.ledger_remedies import accept_truth, drain_host, forget_host
 from controlplane.adapters.postgres.ledger_rollouts import begin_rollout, steer_rollout
 from controlplane.adapters.postgres.rows import (
     environment_of,
@@ -42,6 +43,7 @@ from controlplane.adapters.postgres.tables import (
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.model import Environment, Release, Rollout
 from controlplane.domain.policy import Draft
+from controlplane.domain.routing import Published
 from controlplane.ports.ledger import EnvironmentRow, Event, Order, ReleaseRow, Start
 
 WITH_ACTIVE = select(
@@ -94,6 +96,22 @@ class PostgresLedger:
             await put_follow(connection, draft)
             await _change(connection, stored, row.active, draft, actor)
             return True
+
+    async def accept_truth(
+        self, environment: str, known: Published, actor: str, reason: str
+    ) -> Published:
+        async with writing(self._engine) as connection:
+            return await accept_truth(connection, environment, known, actor, reason)
+
+    async def drain_host(
+        self, environment: str, host: str, actor: str, reason: str, *, drained: bool
+    ) -> bool:
+        async with writing(self._engine) as connection:
+            return await drain_host(connection, environment, host, actor, reason, drained=drained)
+
+    async def forget_host(self, environment: str, host: str, actor: str, reason: str) -> None:
+        async with writing(self._engine) as connection:
+            await forget_host(connection, environment, host, actor, reason)
 
     async def releases(self) -> tuple[ReleaseRow, ...]:
         async with reading(self._engine) as connection:

@@ -34,7 +34,8 @@ SELECT json_build_object(
         SELECT coalesce(json_agg(json_build_object(
             'name', name, 'desired_version', desired_version, 'images', images,
             'report', report, 'report_version', report_version,
-            'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent)
+            'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent,
+            'drained', drained, 'behind', behind)
             ORDER BY name), '[]')
         FROM hosts WHERE environment = e.name),
     'table', (
@@ -43,7 +44,15 @@ SELECT json_build_object(
     'jobs', (
         SELECT coalesce(json_agg(job ORDER BY id), '[]')
         FROM jobs WHERE environment = e.name AND rollout = r.id),
-    'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history))::text
+    'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history),
+    -- Older than the last contract: what a release with such a head relies on may be gone.
+    'retired', (
+        SELECT coalesce(json_agg(revision), '[]') FROM schema_history
+        WHERE applied_at < (
+            SELECT max(applied_at) FROM schema_history WHERE phase = 'contract')),
+    'led_at', (
+        SELECT coalesce(extract(epoch FROM led_at), 0)
+        FROM leaders WHERE environment = e.name))::text
 FROM environments e
 LEFT JOIN rollouts r ON r.environment = e.name AND r.finished_at IS NULL
 WHERE e.name = :environment
@@ -100,6 +109,16 @@ RETURNING changed
 
 EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 
+# Whatever an agent has obeyed was issued once.
+OBEYED = text("""
+SELECT coalesce(max((report -> 'epoch')::bigint), 0) FROM hosts WHERE environment = :environment
+""")
+
+LED = text("""
+UPDATE leaders SET led_at = clock_timestamp()
+WHERE environment = :environment AND epoch = :epoch
+""")
+
 CLAIM = text("""
 UPDATE leaders SET
     epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
@@ -155,7 +174,8 @@ TOUCH_HOSTS = text("""
 UPDATE hosts SET
     desired_version = desired_version + 1,
     images = coalesce(CAST(:images AS jsonb) -> name, images),
-    agent = coalesce(CAST(:agents AS jsonb) -> name, agent)
+    agent = coalesce(CAST(:agents AS jsonb) -> name, agent),
+    behind = coalesce((CAST(:behind AS jsonb) -> name)::boolean, behind)
 WHERE environment = :environment AND CAST(:touched AS jsonb) ? name
 """)
 
@@ -213,6 +233,13 @@ class PostgresStore:
             raise self._unknown()
         return issued
 
+    async def obeyed(self) -> int:
+        return int(await self._one(OBEYED))
+
+    async def led(self, epoch: int) -> None:
+        async with bounded(self._timeout_s), self._single.connect() as connection:
+            await connection.execute(LED, {"environment": self._environment, "epoch": epoch})
+
     async def observe(self) -> Snapshot:
         found = await self._one(OBSERVE)
         if found is None:
@@ -230,6 +257,7 @@ class PostgresStore:
         async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
             await self._refuse_outdated(connection, epoch, seen, changes)
             await self._write(connection, changes, seen)
+            await connection.execute(LED, {"environment": self._environment, "epoch": epoch})
             await event_log.append(
                 connection,
                 self._environment,
@@ -287,7 +315,11 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     if changes.jobs:
         todo.append((PUT_JOBS, {"jobs": _json(changes.jobs)}))
     if touched := _touched(changes):
-        goals = {"images": _json(dict(changes.images)), "agents": _json(dict(changes.agents))}
+        goals = {
+            "images": _json(dict(changes.images)),
+            "agents": _json(dict(changes.agents)),
+            "behind": _json(dict(changes.behind)),
+        }
         todo.append((TOUCH_HOSTS, goals | {"touched": _json(sorted(touched))}))
     if changes.table is not None:
         table = changes.table
@@ -308,6 +340,7 @@ def _touched(changes: Changes) -> set[str]:
         | {host for host, _ in changes.freed}
         | {host for host, _ in changes.images}
         | {host for host, _ in changes.agents}
+        | {host for host, _ in changes.behind}
         | {job.host for job in changes.jobs}
     )
 

@@ -65,6 +65,7 @@ leaders = Table(
     Column("holder", Text, nullable=False, server_default=""),
     Column("taken_at", TIMESTAMP, nullable=False, server_default=NOW),
     Column("protocol", Integer, nullable=False, server_default="1"),
+    Column("led_at", TIMESTAMP),
 )
 
 # rule: Follow; followed: Followed. A row of its own: looks write often, and the environment's row
@@ -137,6 +138,8 @@ hosts = Table(
     Column("report_version", BigInteger, nullable=False, server_default="0"),
     Column("seen_at", TIMESTAMP),
     Column("agent", JSONB(none_as_null=True)),
+    Column("drained", Boolean, nullable=False, server_default="false"),
+    Column("behind", Boolean, nullable=False, server_default="false"),
 )
 
 # members: array of Member.

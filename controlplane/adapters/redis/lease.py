@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from redis.asyncio import Redis
 
 from controlplane.adapters.redis.client import translated
+from controlplane.ports.lease import Reason
 
 # Comparing and writing in one script: between a GET and a PEXPIRE the key may expire and be
 # taken by somebody else, whose lease we would then extend or delete.
@@ -24,6 +26,7 @@ class RedisLease:
     def __init__(self, client: Redis, environment: str) -> None:
         self._client = client
         self._key = f"camp:{environment}:leader"
+        self._reason_key = f"{self._key}:reason"
         self._renew = client.register_script(RENEW)
         self._release = client.register_script(RELEASE)
 
@@ -57,6 +60,18 @@ class RedisLease:
             return None
         holder, _, epoch = str(value).rpartition(":")
         return holder, int(epoch)
+
+    async def give_reason(self, reason: Reason, ttl_s: float) -> None:
+        """Say for a while why a candidate does not lead; the last one to say so is heard."""
+        with translated("say why nobody leads"):
+            said = msgspec.json.encode(reason)
+            await self._client.set(self._reason_key, said, px=_milliseconds(ttl_s))
+
+    async def reason(self) -> Reason | None:
+        """Why a candidate does not lead, if one said so lately."""
+        with translated("read why nobody leads"):
+            said = await self._client.get(self._reason_key)
+        return msgspec.json.decode(said, type=Reason) if said else None
 
 
 def _value(holder: str, epoch: int) -> str:

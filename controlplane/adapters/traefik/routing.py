@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from controlplane.adapters.redis.client import translated
 from controlplane.adapters.traefik.table import REVISION_HEADER, Route, render
 from controlplane.domain.errors import Fenced, Stale
-from controlplane.domain.routing import EdgeReading, Table
+from controlplane.domain.routing import EdgeReading, Published, Table
 
 READING_TIMEOUT_S = 1.0
 
@@ -71,9 +71,8 @@ class TraefikRouting:
     ) -> None:
         self._client = client
         self._route = Route(environment, root, entry_point, rule)
-        self._keys = [
-            f"camp:{environment}:routing:{name}" for name in ("epoch", "revision", "keys")
-        ]
+        self._environment = environment
+        self._keys = [_key(environment, name) for name in ("epoch", "revision", "keys")]
         self._publish = client.register_script(PUBLISH)
         self._http = httpx.AsyncClient(trust_env=False, timeout=READING_TIMEOUT_S)
 
@@ -112,11 +111,9 @@ class TraefikRouting:
                 f"Routing is at revision {found} already, not {table.revision}: look again."
             )
 
-    async def published(self) -> int | None:
-        """The revision in the store; None when the store was emptied."""
-        with translated("read the routing revision"):
-            revision = await self._client.get(self._keys[1])
-        return None if revision is None else int(revision)
+    async def published(self) -> Published | None:
+        """What is in the store; None when the store was emptied."""
+        return await published(self._client, self._environment)
 
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
         """Ask each of these edges which revision it serves; one that fails says None."""
@@ -146,6 +143,21 @@ class TraefikRouting:
         if answer.status_code != httpx.codes.OK:
             raise NotServing(f"its API answered {answer.status_code}")
         return answer.json()
+
+
+async def published(client: Redis, environment: str) -> Published | None:
+    """Epoch and revision of the table in the store; None when the store was emptied.
+
+    Raises BusUnavailable.
+    """
+    with translated("read which routing table is in place"):
+        keys = [_key(environment, name) for name in ("epoch", "revision")]
+        epoch, revision = await client.mget(keys)
+    return None if revision is None else Published(int(epoch or 0), int(revision))
+
+
+def _key(environment: str, name: str) -> str:
+    return f"camp:{environment}:routing:{name}"
 
 
 def served_revision(router: Any, table: Any) -> int:

@@ -19,7 +19,7 @@ from controlplane.domain.actions import (
     StopInstance,
     WithdrawInstances,
 )
-from controlplane.domain.bounds import Bounds, bounds
+from controlplane.domain.bounds import Bounds, limits_of, quarantined
 from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.goals import Goal
 from controlplane.domain.model import Policy, Release, Spec
@@ -29,7 +29,9 @@ from controlplane.domain.routing import Member
 
 def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
     """The next steps that bring the fleet to `release`; none while something must be awaited."""
-    wanted = keepers(release.spec, fleet.instances, policy.instances_per_host)
+    drained = {h.name for h in fleet.hosts if h.drained}
+    staying = [i for i in fleet.instances if i.host not in drained] if drained else fleet.instances
+    wanted = keepers(release.spec, staying, policy.instances_per_host)
     stay = {(i.host, i.slot) for i in wanted}
     unwanted = [i for i in fleet.instances if (i.host, i.slot) not in stay and not i.silent]
     actions: list[Action] = [*tend(fleet), *_leave(unwanted, fleet)]
@@ -38,7 +40,7 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
     admitted = [i for i in wanted if admissible(i)]
     if admitted:
         actions.append(AdmitInstances(tuple(sorted(map(_member, admitted)))))
-    limits = bounds(policy, len(fleet.hosts))
+    limits = limits_of(policy, fleet)
     budget = limits.batch - changing(wanted, unwanted)
     withdrawn = _withdrawals(wanted, unwanted, fleet, limits, budget)
     if withdrawn:
@@ -50,14 +52,21 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
 
 
 def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
-    """Every slot of every host runs this release, admitted and healthy, and nothing else runs."""
-    desired = policy.instances_per_host * len(fleet.hosts)
+    """Every slot of every host runs this release, admitted and healthy, and nothing else runs.
+
+    Every host but the quarantined ones: what max_unavailable lets us do without is behind.
+    """
+    away = quarantined(policy, fleet)
+    hosts = [h for h in fleet.hosts if h.name not in away and not h.drained]
+    here = [i for i in fleet.instances if i.host not in away]
+    members = sum(m.host not in away for m in fleet.table.members)
     return (
         fleet.confirmed
-        and len(fleet.instances) == len(fleet.table.members) == desired
+        and len(here) == members == policy.instances_per_host * len(hosts)
+        and bool(hosts)
         and holds(release, fleet)
-        and not any(i.silent for i in fleet.instances)
-        and all(n == policy.instances_per_host for n in per_host_of(fleet.instances).values())
+        and not any(i.silent for i in here)
+        and all(n == policy.instances_per_host for n in per_host_of(here).values())
     )
 
 
@@ -79,6 +88,24 @@ def tend(fleet: Fleet) -> tuple[Action, ...]:
         heard = {h.name for h in fleet.hosts if not h.silent}
         lost += [m for m in fleet.table.members if m not in known and m.host in heard]
     return (WithdrawInstances(tuple(sorted(lost))),) if lost else ()
+
+
+def evacuate(fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
+    """Empty drained hosts: out of the table, drained, stopped, as capacity allows."""
+    drained = {h.name for h in fleet.hosts if h.drained and not h.silent}
+    if not drained:
+        return ()
+    leaving = [i for i in fleet.instances if i.host in drained]
+    staying = [i for i in fleet.instances if i.host not in drained]
+    actions: list[Action] = list(_leave(leaving, fleet))
+    limits = limits_of(policy, fleet)
+    if fleet.confirmed:
+        budget = limits.batch - changing(staying, leaving)
+        withdrawn = _withdrawals(staying, leaving, fleet, limits, budget)
+        if withdrawn:
+            members = sorted(i.member for i in withdrawn if i.member)
+            actions.append(WithdrawInstances(tuple(members)))
+    return tuple(actions)
 
 
 def readmit(fleet: Fleet) -> tuple[Action, ...]:
@@ -109,9 +136,10 @@ def admissible(instance: Instance) -> bool:
 def changing(wanted: list[Instance], unwanted: list[Instance]) -> int:
     """How many instances are between two states by our own doing: coming up, or on their way out.
 
-    A silent host is not our doing; it counts against availability instead.
+    A silent host is not our doing; it counts against availability instead. What has failed, and
+    is no reason to give up, must not hold up the others.
     """
-    coming = sum(not i.available and not i.silent for i in wanted)
+    coming = sum(not i.available and not i.silent and i.phase is not Phase.FAILED for i in wanted)
     leaving = sum((i.goal is not Goal.RUN or i.member is None) and not i.silent for i in unwanted)
     return coming + leaving
 
@@ -207,7 +235,8 @@ def _withdrawals(
 def _starts(
     release: Release, fleet: Fleet, wanted: list[Instance], per_host: int, room: int
 ) -> Iterator[Action]:
-    have = {h.name: 0 for h in fleet.hosts if not h.silent and release.digest in h.images}
+    able = (h for h in fleet.hosts if not h.silent and not h.drained)
+    have = {h.name: 0 for h in able if release.digest in h.images}
     for instance in wanted:
         if instance.host in have:
             have[instance.host] += 1

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from controlplane.domain import gates
-from controlplane.domain.fleet import Fleet
+from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.gates import Failure, Wait
 from controlplane.domain.goals import Goal, Job, JobState
-from controlplane.domain.model import Policy, State
+from controlplane.domain.model import Blocker, Policy, State
 from controlplane.domain.reports import Phase, PullReport
 from controlplane.domain.routing import EdgeReading
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
@@ -102,6 +102,54 @@ def test_failed_instance_of_the_old_release_says_nothing_about_the_new() -> None
     assert gates.readiness(rollout(), old, 1.0) is None
 
 
+def failing(number: int) -> list[Instance]:
+    return [starting(f"host-b/{n}", phase=Phase.FAILED) for n in range(3, 3 + number)]
+
+
+def test_as_many_instances_may_fail_as_the_policy_says() -> None:
+    two = rollout(policy=Policy(max_failures=2))
+    assert gates.readiness(two, fleet(*full(), *failing(2)), 1.0) is None
+    verdict = gates.readiness(two, fleet(*full(), *failing(3)), 1.0)
+    assert isinstance(verdict, Failure)
+    assert "host-b/3 and 2 more (2 may fail)" in verdict.sentence
+
+
+def test_a_share_of_the_fleet_may_fail_rounded_down() -> None:
+    assert gates.failures_allowed(Policy(), fleet(hosts="abc")) == 0
+    ten = Policy(instances_per_host=10)
+    assert gates.failures_allowed(ten, fleet(hosts="abcdefghijklmnopqrst")) == 20
+
+
+def test_release_is_not_judged_while_the_old_instances_fail_alike() -> None:
+    down = [replace(i, phase=Phase.UNREADY) for i in full()[:3]]
+    wait = gates.readiness(rollout(), fleet(*down, *full()[3:], *failing(1)), 1.0)
+    assert isinstance(wait, Wait)
+    assert wait.code == "failing_alike"
+
+
+def test_what_suffered_with_the_old_ones_has_its_time_to_come_back() -> None:
+    look, held = fleet(*full(), *failing(1)), Blocker("failing_alike", "…", 0.0)
+    wait = gates.readiness(rollout(blocker=held), look, 50.0)
+    assert isinstance(wait, Wait)
+    assert wait.code == "recovering"
+    since = gates.blocker(wait, rollout(blocker=held), 50.0)
+    assert isinstance(gates.readiness(rollout(blocker=since), look, 100.0), Wait)
+    assert isinstance(gates.readiness(rollout(blocker=since), look, 113.0), Failure)
+
+
+def test_release_that_a_contract_has_left_behind_is_refused() -> None:
+    result = gates.preflight(rollout(), fleet(*full(), retired=frozenset({"0002"})))
+    assert isinstance(result, Failure)
+    assert "0002" in result.sentence
+
+
+def test_release_whose_oldest_schema_was_never_here_is_refused() -> None:
+    young = replace(NEW, schema_min="0009")
+    result = gates.preflight(rollout(target=young), fleet(*full()))
+    assert isinstance(result, Failure)
+    assert "0009" in result.sentence
+
+
 def test_waits_name_what_moves() -> None:
     def code(*extra: object) -> str:
         return gates.convergence(NEW, fleet(*full(), *extra), Policy()).code  # type: ignore[arg-type]  # instances
@@ -119,9 +167,9 @@ def test_missing_capacity_names_the_instances_that_are_not_ready() -> None:
     assert wait.sentence == "5 instances are available, 6 must remain; host-a/1 not ready."
 
 
-def test_quarantined_host_is_what_a_finished_rest_waits_for() -> None:
+def test_silent_host_that_may_not_be_missed_is_what_a_finished_rest_waits_for() -> None:
     silent = [replace(i, silent=i.host == "host-c", spec=NEW.spec) for i in full()]
-    wait = gates.convergence(NEW, fleet(*silent), Policy(max_unavailable=2))
+    wait = gates.convergence(NEW, fleet(*silent), Policy(max_unavailable=1))
     assert wait.code == "host_silent"
 
 

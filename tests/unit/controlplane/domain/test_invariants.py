@@ -18,7 +18,7 @@ from controlplane.domain.actions import (
 )
 from controlplane.domain.fleet import Instance
 from controlplane.domain.goals import Goal, Job
-from controlplane.domain.model import Blocker, Kind, State
+from controlplane.domain.model import Blocker, Kind, Policy, State
 from controlplane.domain.reports import Phase
 from controlplane.domain.routing import Member
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
@@ -30,21 +30,21 @@ def withdraw(*leaving: Instance) -> tuple[WithdrawInstances, ...]:
 
 def test_i1_withdrawal_leaves_enough_available() -> None:
     seven = [*full(), instance("host-a/3", NEW)]
-    assert must.i1_capacity(rollout(), fleet(*seven), withdraw(seven[0]))
-    assert not must.i1_capacity(rollout(), fleet(*seven), withdraw(*seven[:2]))
+    assert must.i1_capacity(Policy(), fleet(*seven), withdraw(seven[0]))
+    assert not must.i1_capacity(Policy(), fleet(*seven), withdraw(*seven[:2]))
     unsure = fleet(*seven, unconfirmed=UNCONFIRMED)
-    assert not must.i1_capacity(rollout(), unsure, withdraw(seven[0]))
+    assert not must.i1_capacity(Policy(), unsure, withdraw(seven[0]))
 
 
 def test_i1_taking_out_what_serves_nobody_costs_nothing() -> None:
     down = instance("host-a/1", phase=Phase.EXITED)
-    assert must.i1_capacity(rollout(), fleet(down, *full()[1:]), withdraw(down))
+    assert must.i1_capacity(Policy(), fleet(down, *full()[1:]), withdraw(down))
 
 
 def test_i2_starts_stay_within_the_surge() -> None:
     starts = (StartInstance("host-a", 3, NEW),)
-    assert must.i2_surge(rollout(), fleet(*full()), starts)
-    assert not must.i2_surge(rollout(), fleet(*full(), starting("host-b/3")), starts)
+    assert must.i2_surge(Policy(), fleet(*full()), starts)
+    assert not must.i2_surge(Policy(), fleet(*full(), starting("host-b/3")), starts)
 
 
 def test_i3_stop_comes_after_the_drain_and_the_drain_after_the_edges() -> None:
@@ -80,11 +80,17 @@ def test_i5_epochs_only_grow() -> None:
 def test_i6_migration_runs_in_its_own_state_beside_no_start() -> None:
     run = RunMigration(Job("r1/1", "host-a", NEW, ("migrate", "upgrade")))
     start = StartInstance("host-a", 3, NEW)
-    migrating = rollout(State.MIGRATING)
-    assert must.i6_expand_first(migrating, (run,))
-    assert not must.i6_expand_first(migrating, (run, start))
-    assert not must.i6_expand_first(rollout(), (run,))
-    assert must.i6_expand_first(rollout(), (start,))
+    migrating, look = rollout(State.MIGRATING), fleet()
+    assert must.i6_expand_first(migrating, look, (run,))
+    assert not must.i6_expand_first(migrating, look, (run, start))
+    assert not must.i6_expand_first(rollout(), look, (run,))
+    assert must.i6_expand_first(rollout(), look, (start,))
+
+
+def test_i6_nothing_starts_on_a_schema_that_its_release_cannot_live_with() -> None:
+    start = (StartInstance("host-a", 3, NEW),)
+    assert not must.i6_expand_first(rollout(), fleet(schema=frozenset({"0001"})), start)
+    assert not must.i6_expand_first(rollout(), fleet(retired=frozenset({"0002"})), start)
 
 
 def test_i7_a_state_that_lasts_says_why() -> None:
@@ -140,5 +146,5 @@ def test_i14_one_active_rollout_an_environment() -> None:
 
 def test_broken_names_every_property_that_the_plan_would_break() -> None:
     bad: tuple[Action, ...] = (StopInstance("host-a", 1), *withdraw(*full()[2:]))
-    names = must.broken(rollout(), fleet(*full()), Plan(bad, State.SUCCEEDED, ""))
+    names = must.broken(rollout(), Policy(), fleet(*full()), Plan(bad, State.SUCCEEDED, ""))
     assert names == ("I1", "I3", "I8")

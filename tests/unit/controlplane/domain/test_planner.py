@@ -8,17 +8,23 @@ import pytest
 
 from controlplane.domain.actions import (
     AdmitInstances,
+    CountAsCaughtUp,
     DropImage,
     KeepImage,
     PullImage,
     RunMigration,
+    StartInstance,
     StopInstance,
     WithdrawInstances,
 )
+from controlplane.domain.changes import changes
+from controlplane.domain.fleet import Fleet
 from controlplane.domain.goals import Job, JobState
-from controlplane.domain.model import Kind, OnFailure, Policy, State
-from controlplane.domain.planner import plan, progress, settle
+from controlplane.domain.model import Environment, Kind, OnFailure, Policy, State
+from controlplane.domain.planner import keep, plan, progress, settle
+from controlplane.domain.records import Snapshot
 from controlplane.domain.reports import ImageReport, Phase
+from controlplane.domain.strategies.rolling import converge
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
 
 
@@ -262,3 +268,86 @@ def test_progress_counts_what_is_kept_what_serves_and_what_is_gone() -> None:
     assert progress(NEW, fleet(*full(), starting("host-a/3")), Policy()) == 1
     assert progress(NEW, fleet(*full(), instance("host-a/3", NEW)), Policy()) == 2
     assert progress(NEW, fleet(*full(NEW)), Policy()) == 18
+
+
+def away(look: Fleet, host: str = "host-c") -> Fleet:
+    """The host has not been heard of for half a minute."""
+    hosts = tuple(
+        replace(h, silent=h.name == host, silent_s=30.0 * (h.name == host)) for h in look.hosts
+    )
+    here = tuple(replace(i, silent=i.host == host) for i in look.instances)
+    return replace(look, hosts=hosts, instances=here)
+
+
+def marked(look: Fleet, host: str, **marks: bool) -> Fleet:
+    hosts = tuple(replace(h, **marks) if h.name == host else h for h in look.hosts)  # type: ignore[arg-type]  # flags only
+    return replace(look, hosts=hosts)
+
+
+def test_rollout_succeeds_without_a_host_that_the_policy_can_do_without() -> None:
+    look = away(fleet(*full(NEW, "ab"), *full(OLD, "c")))
+    generous = rollout(policy=Policy(max_unavailable=2, bake_s=0.0))
+    assert plan(generous, look, generous.policy, 1.0).state is State.VERIFYING
+    baked = rollout(State.VERIFYING, policy=generous.policy)
+    assert plan(baked, look, baked.policy, 1.0).state is State.SUCCEEDED
+    strict = rollout()
+    assert plan(strict, look, strict.policy, 1.0).blocker is not None
+
+
+def test_host_that_was_away_is_noted_as_behind_and_nobody_else() -> None:
+    look = away(fleet(*full(NEW, "ab"), *full(OLD, "c")))
+    baked = rollout(State.VERIFYING, policy=Policy(max_unavailable=2, bake_s=0.0))
+    seen = Snapshot(
+        1.0, Environment("test", (), (), Policy()), baked, (), (), look.table, (), look.schema
+    )
+    step = changes(seen, look, plan(baked, look, baked.policy, 1.0))
+    assert step is not None
+    assert step.behind == (("host-c", True),)
+    assert any("host-c is away" in message for _, message in step.events)
+
+
+def test_host_that_returns_catches_up_by_itself() -> None:
+    look = marked(fleet(*full(NEW, "ab"), *full(OLD, "c")), "host-c", behind=True)
+    actions = keep(look, NEW, Policy(max_unavailable=1))
+    assert {a.host for a in actions if isinstance(a, StartInstance)} <= {"host-c"}
+    assert any(isinstance(a, StartInstance | WithdrawInstances) for a in actions)
+    done = marked(fleet(*full(NEW)), "host-c", behind=True)
+    assert keep(done, NEW, Policy()) == (CountAsCaughtUp("host-c"),)
+
+
+def test_nothing_catches_up_while_the_others_run_something_else() -> None:
+    look = marked(fleet(*full(NEW, "a"), *full(OLD, "bc")), "host-c", behind=True)
+    assert keep(look, NEW, Policy()) == ()
+
+
+def test_drained_host_is_emptied_and_gets_nothing_new() -> None:
+    look = marked(fleet(*full()), "host-c", drained=True)
+    (out,) = keep(look, OLD, Policy())
+    assert isinstance(out, WithdrawInstances)
+    assert {m.host for m in out.members} == {"host-c"}
+    empty = marked(fleet(*full(OLD, "ab")), "host-c", drained=True)
+    assert keep(empty, OLD, Policy()) == ()
+    moving = rollout(policy=Policy(max_surge="100%"))
+    starts = plan(moving, empty, moving.policy, 1.0).actions
+    assert {a.host for a in starts if isinstance(a, StartInstance)} == {"host-a", "host-b"}
+
+
+def test_drain_waits_for_capacity() -> None:
+    down = [replace(i, phase=Phase.UNREADY) for i in full(OLD, "a")]
+    look = marked(fleet(*down, *full(OLD, "bc")), "host-c", drained=True)
+    assert not any(isinstance(a, WithdrawInstances) for a in keep(look, OLD, Policy()))
+
+
+def test_failures_within_the_limit_pause_at_the_deadline_and_take_nothing_back() -> None:
+    bad = [starting("host-b/3", phase=Phase.FAILED)]
+    late = rollout(policy=Policy(max_failures=1), deadline_at=50.0)
+    assert plan(late, fleet(*full(), *bad), late.policy, 50.0).state is State.PAUSED
+    none = rollout(deadline_at=50.0)
+    assert plan(none, fleet(*full()), none.policy, 50.0).state is State.ROLLING_BACK
+
+
+def test_failed_instance_does_not_hold_up_the_others() -> None:
+    policy = Policy(max_failures=1, max_surge=2, batch_size=1)
+    look = fleet(*full(), starting("host-b/3", phase=Phase.FAILED))
+    starts = converge(NEW, look, policy)
+    assert any(isinstance(a, StartInstance) for a in starts)

@@ -7,12 +7,19 @@ from dataclasses import replace
 import pytest
 
 from controlplane.domain.actions import Plan, StopInstance
-from controlplane.domain.errors import BrokenInvariant, BusUnavailable
+from controlplane.domain.errors import (
+    BrokenInvariant,
+    BusUnavailable,
+    StoreUnavailable,
+    TruthWentBack,
+)
 from controlplane.domain.model import Environment, Policy, State
 from controlplane.domain.records import Changes
-from controlplane.domain.routing import Table
+from controlplane.domain.reports import HostReport
+from controlplane.domain.routing import Published, Table
 from controlplane.leader.loop import (
     AT_ONCE_S,
+    FAILURES,
     FOLLOW_S,
     LOOK_S,
     SOON_LOOKS,
@@ -134,7 +141,7 @@ async def test_emptied_redis_is_seeded_again() -> None:
     await ground.leader.tick()
     ground.redis.empty()
     await ground.leader.tick()
-    assert await ground.leader.routing.published() == 3
+    assert await ground.leader.routing.published() == Published(1, 3)
 
 
 async def test_edge_is_followed_closely_at_first_and_then_patiently() -> None:
@@ -157,6 +164,100 @@ async def test_plan_that_breaks_an_invariant_is_not_carried_out() -> None:
     bad = Plan((StopInstance("host-a", 1),), State.PROGRESSING, "bad")
     with pytest.raises(BrokenInvariant, match="I3"):
         await ground.leader._record(seen, fleet(*full()), bad, Changes())
+
+
+async def failing(leader: Leader) -> None:
+    """One tick of a leader whose step does not succeed, and the moment that its loop waits."""
+    with pytest.raises((BrokenInvariant, StoreUnavailable, TruthWentBack)):
+        await leader.tick()
+
+
+async def test_leader_that_loses_only_postgresql_lets_another_lead_and_says_why() -> None:
+    ground = Ground()
+    first, second = ground.leader, ground.candidate("b")
+    await first.tick()
+    ground.store.down = True
+    for _ in range(FAILURES):
+        await failing(first)
+    assert await first.tick() == FOLLOW_S
+    ground.store.down = False
+    assert await first.tick() == FOLLOW_S
+    await second.tick()
+    assert (first.tenure.epoch, second.tenure.epoch) == (None, 2)
+    reason = await second.tenure.lease.reason()
+    assert reason is not None
+    assert (reason.holder, reason.code) == ("a", "store_unavailable")
+
+
+async def test_leader_whose_plan_is_refused_again_and_again_gives_up() -> None:
+    ground = Ground()
+    ground.start()
+    await ground.leader.tick()
+    ground.store.commits = _refuse
+    for _ in range(FAILURES):
+        await failing(ground.leader)
+    assert ground.leader.tenure.epoch is None
+    reason = await ground.leader.tenure.lease.reason()
+    assert reason is not None
+    assert reason.code == "broken_invariant"
+
+
+async def test_outdated_looks_are_repeated_at_once_only_the_first_time() -> None:
+    ground = Ground()
+    ground.start()
+    ground.world.strikes["routing.readings"] = ground.touch
+    waits = [await ground.leader.tick() for _ in range(4)]
+    assert waits[0] == AT_ONCE_S
+    assert waits[1:] == sorted(waits[1:])
+    assert waits[1] > AT_ONCE_S
+
+
+async def test_nothing_is_published_while_redis_knows_a_later_table() -> None:
+    ground = Ground()
+    ground.store.table = Table(7)
+    await ground.leader.tick()
+    ground.store.table = Table(6)
+    await failing(ground.leader)
+    assert await ground.leader.routing.published() == Published(1, 7)
+    reason = await ground.leader.tenure.lease.reason()
+    assert reason is not None
+    assert reason.code == "truth_went_back"
+
+
+async def test_epoch_is_not_raised_while_redis_knows_a_later_one() -> None:
+    ground = Ground()
+    ground.store.issued = 5
+    await ground.leader.tick()
+    await ground.leader.tenure.step_down()
+    ground.store.issued = 4
+    for _ in range(3):
+        await failing(ground.leader)
+    assert ground.store.issued == 4
+
+
+async def test_epoch_is_not_raised_while_an_agent_has_obeyed_a_later_one() -> None:
+    ground = Ground()
+    await ground.store.report(HostReport("host-a", epoch=9, desired_version=1))
+    await failing(ground.leader)
+    assert ground.store.issued == 0
+
+
+async def test_deadline_is_moved_by_the_time_in_which_nobody_led() -> None:
+    ground = Ground()
+    ground.start()
+    await ground.leader.tick()
+    led_at, before = ground.store.led_at, ground.store.rollout
+    ground.world.now = led_at + 900.0
+    await ground.leader.tick()
+    after = ground.store.rollout
+    assert before is not None
+    assert after is not None
+    assert after.state is not State.FAILED
+    assert any(kind == "credit" for kind, _ in ground.store.events)
+
+
+def _refuse(*_: object) -> None:
+    raise BrokenInvariant("The plan would break I0.")
 
 
 def test_without_a_rollout_the_fleet_is_only_tended() -> None:

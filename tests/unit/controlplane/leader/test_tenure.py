@@ -6,7 +6,7 @@ import pytest
 
 from controlplane.domain.errors import StoreUnavailable
 from controlplane.domain.model import Environment, Policy
-from controlplane.leader.tenure import STEP_DOWN_S, TTL_S, Tenure
+from controlplane.leader.tenure import ABSTAIN_S, PROOF_S, STEP_DOWN_S, TTL_S, Tenure
 from tests.fakes.lease import FakeLease
 from tests.fakes.redis import FakeRedis
 from tests.fakes.store import FakeStore
@@ -55,15 +55,39 @@ async def test_leader_that_could_not_renew_stops_itself_before_its_key_expires()
     assert STEP_DOWN_S < TTL_S
 
 
-async def test_renewed_leader_stays() -> None:
+async def test_leader_that_completes_its_steps_stays() -> None:
     ground = Ground()
     leader = ground.candidate("a")
     await leader.campaign()
     for second in range(1, 11):
         ground.world.now = float(second)
+        leader.completed()
         await leader.renew()
     assert leader.safe_epoch() == 1
     assert await ground.lease.holder() == ("a", 1)
+
+
+async def test_leader_that_completes_no_step_loses_its_key_to_another() -> None:
+    ground = Ground()
+    leader, other = ground.candidate("a"), ground.candidate("b")
+    await leader.campaign()
+    for second in range(1, round(PROOF_S + TTL_S) + 2):
+        ground.world.now = float(second)
+        await leader.renew()
+    assert leader.safe_epoch() is None
+    assert await other.campaign()
+
+
+async def test_who_gave_up_leaves_the_lead_to_others_for_a_while() -> None:
+    ground = Ground()
+    leader, other = ground.candidate("a"), ground.candidate("b")
+    await leader.campaign()
+    await leader.abstain()
+    assert not await leader.campaign()
+    assert await other.campaign()
+    await other.step_down()
+    ground.world.now = ABSTAIN_S
+    assert await leader.campaign()
 
 
 async def test_lost_key_ends_the_tenure() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.domain.model import Blocker, Environment, Kind, Policy, Rollout, State
 from controlplane.domain.starting import begin
+from controlplane.ports.lease import Reason
 from controlplane.router.explain import explain
 from controlplane.wire import LeaderView
 from tests.ledgers import a_release
@@ -41,8 +42,29 @@ def test_no_leader_outweighs_what_the_last_one_wrote() -> None:
     assert why.blocker.code == "no_leader"
 
 
+def test_who_gave_up_says_what_happened_again_and_again() -> None:
+    reason = Reason("host-a#7", "broken_invariant", "The plan would break I3.")
+    why = explain(a_rollout(State.PROGRESSING), 150.0, None, reason)
+    assert why.blocker is not None
+    assert why.blocker.code == "leader_failed"
+    assert "host-a led and gave up" in why.sentence
+    assert "I3" in why.sentence
+
+
+def test_truth_that_went_back_names_the_command_that_accepts_it() -> None:
+    reason = Reason("host-a#7", "truth_went_back", "PostgreSQL went back in time.")
+    why = explain(a_rollout(State.PROGRESSING), 150.0, None, reason)
+    assert why.blocker is not None
+    assert why.blocker.next_actions == ("camp env accept-truth local",)
+
+
+def test_a_living_leader_outweighs_what_another_candidate_said() -> None:
+    reason = Reason("host-a#7", "store_unavailable", "PostgreSQL did not answer.")
+    assert explain(a_rollout(State.PROGRESSING), 150.0, LEADER, reason).blocker is None
+
+
 def test_a_finished_rollout_needs_no_leader() -> None:
-    why = explain(a_rollout(State.FAILED, cause="1.1.0 crashed"), 150.0, None, "refused")
+    why = explain(a_rollout(State.FAILED, cause="1.1.0 crashed"), 150.0, None, bus_fault="refused")
     assert why.blocker is None
     assert why.sentence == "Rollout r-1 to 1.1.0 is failed: 1.1.0 crashed."
     assert why.deadline_in_s == 0.0

@@ -1,0 +1,32 @@
+"""Whether PostgreSQL still says all that it has said: a restore or a failover may take it back.
+
+Redis and the agents remember what PostgreSQL issued. None of them can be ahead of it otherwise.
+"""
+
+from __future__ import annotations
+
+from controlplane.domain.routing import Published
+
+
+def went_back(epoch: int, revision: int | None, published: Published | None, obeyed: int) -> str:
+    """The sentence that says so, or "".
+
+    `epoch` was issued last and `revision` is the table's (None: not looked at); `published` is
+    what Redis holds and `obeyed` the highest epoch that an agent reported.
+    """
+    if published is not None and published.epoch > epoch:
+        return _sentence(f"epoch {published.epoch}", "Redis", f"epoch {epoch}")
+    if obeyed > epoch:
+        return _sentence(f"epoch {obeyed}", "an agent", f"epoch {epoch}")
+    if published is not None and revision is not None and published.revision > revision:
+        known = f"routing table {published.revision}"
+        return _sentence(known, "Redis", f"table {revision}")
+    return ""
+
+
+def _sentence(known: str, who: str, said: str) -> str:
+    return (
+        f"PostgreSQL went back in time: {who} knows {known} and PostgreSQL says {said}, as after a"
+        " restore or a failover that lost commits. Instances keep serving and nothing is decided"
+        " until an operator accepts what PostgreSQL says now: camp env accept-truth ENVIRONMENT."
+    )

@@ -1,0 +1,108 @@
+"""What is done when a host or a part of the truth is lost for good, over HTTP."""
+
+from __future__ import annotations
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from controlplane.domain.errors import Invalid
+from controlplane.domain.routing import Published
+from controlplane.router.control import Control
+from controlplane.wire import (
+    AcceptTruth,
+    HostAnswer,
+    HostOrder,
+    LeaderView,
+    LeadView,
+    TruthAccepted,
+)
+
+
+class TruthController(Controller):
+    """Who leads, and going on after PostgreSQL went back in time."""
+
+    path = "/environments/{name:str}"
+
+    @get("/leader")
+    async def show_leader(self, control: NamedDependency[Control], name: FromPath[str]) -> LeadView:
+        """Who leads, and why somebody who could lead does not."""
+        await control.ledger.environment(name)
+        lease = control.lease(name)
+        holder, reason = await lease.holder(), await lease.reason()
+        return LeadView(
+            environment=name,
+            leader=None if holder is None else LeaderView(holder=holder[0], epoch=holder[1]),
+            reason_code=reason.code if reason else "",
+            reason=reason.sentence if reason else "",
+        )
+
+    @post("/accept-truth", status_code=200)
+    async def accept_truth(
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        name: FromPath[str],
+        data: JSONBody[AcceptTruth],
+    ) -> TruthAccepted:
+        """Go on from what PostgreSQL says, after a restore or a failover that lost commits."""
+        if data.confirm != name:
+            raise Invalid(f"confirm: say {name!r} once more, to be sure that this one is meant.")
+        known = await control.published(name) or Published(0, 0)
+        holder = await control.lease(name).holder()
+        known = Published(max(known.epoch, holder[1] if holder else 0), known.revision)
+        now = await control.ledger.accept_truth(name, known, actor, data.reason)
+        await control.nudge(name)
+        return TruthAccepted(environment=name, epoch=now.epoch, revision=now.revision)
+
+
+class HostController(Controller):
+    """Emptying a host, and taking out one that is gone for good."""
+
+    path = "/hosts/{environment:str}/{host:str}"
+
+    @post("/drain", status_code=200)
+    async def drain_host(
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        environment: FromPath[str],
+        host: FromPath[str],
+        data: JSONBody[HostOrder],
+    ) -> HostAnswer:
+        """Let the host carry no instances: they leave one batch after the other."""
+        changed = await control.ledger.drain_host(
+            environment, host, actor, data.reason, drained=True
+        )
+        await control.nudge(environment)
+        return HostAnswer(environment=environment, host=host, changed=changed)
+
+    @post("/release", status_code=200)
+    async def release_host(
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        environment: FromPath[str],
+        host: FromPath[str],
+        data: JSONBody[HostOrder],
+    ) -> HostAnswer:
+        """Let a drained host carry instances again."""
+        changed = await control.ledger.drain_host(
+            environment, host, actor, data.reason, drained=False
+        )
+        await control.nudge(environment)
+        return HostAnswer(environment=environment, host=host, changed=changed)
+
+    @post("/forget", status_code=200)
+    async def forget_host(
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        environment: FromPath[str],
+        host: FromPath[str],
+        data: JSONBody[HostOrder],
+    ) -> HostAnswer:
+        """Take out a host that is gone for good; refused while its agent speaks."""
+        await control.ledger.forget_host(environment, host, actor, data.reason)
+        await control.nudge(environment)
+        return HostAnswer(environment=environment, host=host, changed=True)
