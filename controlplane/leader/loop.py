@@ -26,7 +26,7 @@ from controlplane.domain.model import State
 from controlplane.domain.planner import keep, plan
 from controlplane.domain.records import Changes, Snapshot
 from controlplane.domain.routing import Published
-from controlplane.domain.truth import went_back
+from controlplane.domain.truth import latest, went_back
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Reason
@@ -101,6 +101,9 @@ class Leader:
         published = await self.routing.published()
         # Only now: whatever was published before this look is in it, unless the truth went back.
         seen = await self.store.observe()
+        if published is None:
+            # Redis was emptied, and with it what it knew; the edges still serve their last table.
+            published = latest(await self.routing.readings(seen.environment.edges))
         await self._require_truth(published, seen)
         await self._publish(published, seen)
         readings = await self.routing.readings(seen.environment.edges)

@@ -95,11 +95,11 @@ class Ledger(Protocol):
         ...
 
     async def accept_truth(
-        self, environment: str, known: Published, actor: str, reason: str
+        self, environment: str, known: Published, actor: str, reason: str, *, behind: bool = False
     ) -> Published:
         """Go on from what PostgreSQL says although others know more; returns what it is above.
 
-        Raises Conflict when PostgreSQL is not behind.
+        Raises Conflict when PostgreSQL is not `behind`, as a leader said, nor by what is `known`.
         """
         ...
 

@@ -6,7 +6,7 @@ from litestar import Controller, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from controlplane.domain.errors import Invalid
+from controlplane.domain.errors import Invalid, TruthWentBack
 from controlplane.domain.routing import Published
 from controlplane.router.control import Control
 from controlplane.wire import (
@@ -49,9 +49,11 @@ class TruthController(Controller):
         if data.confirm != name:
             raise Invalid(f"confirm: say {name!r} once more, to be sure that this one is meant.")
         known = await control.published(name) or Published(0, 0)
-        holder = await control.lease(name).holder()
+        lease = control.lease(name)
+        holder, said = await lease.holder(), await lease.reason()
         known = Published(max(known.epoch, holder[1] if holder else 0), known.revision)
-        now = await control.ledger.accept_truth(name, known, actor, data.reason)
+        behind = said is not None and said.code == TruthWentBack.code
+        now = await control.ledger.accept_truth(name, known, actor, data.reason, behind=behind)
         await control.nudge(name)
         return TruthAccepted(environment=name, epoch=now.epoch, revision=now.revision)
 

@@ -44,6 +44,7 @@ class FakeStore:
         self.retired: frozenset[str] = frozenset()
         self.events: list[tuple[str, str]] = []
         self.commits: Callable[[int, Snapshot, Changes], None] | None = None
+        self.claims: Callable[[int], None] = lambda seen: None
         self._goals: tuple[SlotGoal, ...] | None = ()
         self._desired: dict[str, HostDesired] = {}
 
@@ -80,6 +81,7 @@ class FakeStore:
         self._up()
         claimed = self.issued == seen
         if claimed:
+            self.claims(seen)
             self.issued, self.holder = seen + 1, holder
             self._desired.clear()
         await self.world.point("store.claim_epoch.done")

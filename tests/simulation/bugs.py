@@ -5,6 +5,7 @@ Each replaces one decision of production code by the wrong one while it is plant
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from controlplane.domain import look as look_module
 from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
 from controlplane.domain.fleet import Fleet
+from controlplane.domain.model import Rollout
 from controlplane.domain.strategies import rolling
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure
@@ -70,12 +72,46 @@ def _resume_old_plan() -> list[Patch]:
     ]
 
 
+def _lease_without_proof() -> list[Patch]:
+    """The lease is renewed whether steps succeed or not."""
+    return [
+        ("controlplane.leader.tenure", "PROOF_S", math.inf),
+        ("controlplane.leader.loop", "FAILURES", math.inf),
+    ]
+
+
+def _believe_what_went_back() -> list[Patch]:
+    """Nobody compares what PostgreSQL says with what others know of it."""
+    return [("controlplane.leader.loop", "went_back", lambda *_: "")]
+
+
+def _judge_in_an_outage() -> list[Patch]:
+    """Whoever fails is to blame, whoever else fails as well."""
+    return [("controlplane.domain.gates", "_old_fail_alike", lambda *_: False)]
+
+
+def _count_time_without_leader() -> list[Patch]:
+    """Deadlines run while nobody could have moved anything."""
+
+    def same(rollout: Rollout, *_: float) -> Rollout:
+        return rollout
+
+    return [
+        ("controlplane.domain.changes", "credited", same),
+        ("controlplane.leader.loop", "credited", same),
+    ]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
     "admit-any-version": _admit_any_version,
     "ignore-down": _ignore_down,
     "resume-old-plan": _resume_old_plan,
+    "lease-without-proof": _lease_without_proof,
+    "believe-what-went-back": _believe_what_went_back,
+    "judge-in-an-outage": _judge_in_an_outage,
+    "count-time-without-leader": _count_time_without_leader,
 }
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from controlplane.domain.bounds import bounds
-from controlplane.domain.goals import Goal
+from controlplane.domain.changes import UNLED_S
+from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.look import SILENT_AFTER_S
-from controlplane.domain.model import TERMINAL, Policy, State
+from controlplane.domain.model import TERMINAL, Policy, Rollout, State, deadline_s
 from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
 from controlplane.domain.reports import SERVING, SlotReport
 from controlplane.domain.routing import Member
 from tests.simulation.cluster import Cluster
+from tests.simulation.violation import Violation
 
 # A leader may act on a look that was taken just before a host fell silent.
 BELIEVED_S = SILENT_AFTER_S + LOOK_VALID_S
-
-
-class Violation(AssertionError):
-    """A safety property did not hold; the text begins with its name."""
 
 
 @dataclass(slots=True)
@@ -32,13 +30,16 @@ class Checks:
     terminal: dict[str, State] = field(default_factory=dict)
     commits: int = 0
     story: list[str] = field(default_factory=list)
+    members: dict[int, frozenset[Member] | None] = field(default_factory=dict)
 
     def commit(self, epoch: int, before: Snapshot, changes: Changes) -> None:
         self.commits += 1
         self.story += [
             f"{before.now:7.2f} e{epoch} {kind:8} {what}" for kind, what in changes.events
         ]
+        self.cluster.past.remember()
         self._only_the_highest_epoch(epoch)
+        self._judged_fairly(before, changes)
         self._built_on_what_it_replaces(before, changes)
         self._terminal_is_final(changes)
         if changes.table is not None:
@@ -57,18 +58,54 @@ class Checks:
         if revision < self.published:
             raise Violation(f"I5: epoch {epoch} published table {revision} over {self.published}")
         self.published = revision
+        members = self.cluster.store.table.members if self._is_current(revision) else None
+        known = self.members.setdefault(revision, members)
+        if known is not None and members is not None and known != members:
+            raise Violation(f"I5: epoch {epoch} published another table {revision}")
+
+    def _is_current(self, revision: int) -> bool:
+        return self.cluster.store.table.revision == revision
 
     def started(self) -> None:
         """A process began: never more than desired + surge in all."""
         alive = sum(len(m.alive()) for m in self.cluster.machines.values())
         limits = bounds(self.policy, len(self.cluster.hosts))
-        if alive > limits.max_total:
+        if alive > limits.max_total and self.cluster.world.now > self.cluster.forgiven_until:
             raise Violation(f"I2: {alive} processes, at most {limits.max_total}")
 
     def _only_the_highest_epoch(self, epoch: int) -> None:
         highest = self.cluster.store.issued
         if epoch < highest:
             raise Violation(f"I5: epoch {epoch} wrote after {highest} was issued")
+
+    def _judged_fairly(self, before: Snapshot, changes: Changes) -> None:
+        """No release is given up for what befalls the old one as well, nor for lost time."""
+        was, now = before.rollout, changes.rollout
+        if was is None or now is None or now.state not in (State.ROLLING_BACK, State.FAILED):
+            return
+        if now.state is was.state:
+            return
+        if "did not become ready" in now.cause and self._all_out(before, was):
+            raise Violation(f"I10: judged while nothing was ready: {now.cause}")
+        if now.cause.startswith("The deadline for"):
+            led_s = before.now - was.state_since - self._unled_s(was.state_since, before.now)
+            if led_s < deadline_s(was.policy, was.state) - UNLED_S:
+                raise Violation(f"I7: after {led_s:.1f} s with a leader: {now.cause}")
+
+    def _all_out(self, before: Snapshot, rollout: Rollout) -> bool:
+        """No machine has a ready instance, and old ones that are heard of should be."""
+        heard = {r.name for r in before.hosts if before.now - r.seen_at <= SILENT_AFTER_S}
+        places = {(m.host, m.slot) for m in before.table.members if m.host in heard}
+        spec = rollout.target.spec
+        old = [g for g in before.slots if (g.host, g.slot) in places and g.release.spec != spec]
+        out = all(
+            any(begin <= before.now < end for begin, end in machine.outages)
+            for machine in self.cluster.machines.values()
+        )
+        return out and bool(old)
+
+    def _unled_s(self, begin: float, end: float) -> float:
+        return sum(max(0.0, min(e, end) - max(b, begin)) for b, e in self.cluster.unled)
 
     def _built_on_what_it_replaces(self, before: Snapshot, changes: Changes) -> None:
         """Whoever looked before somebody else wrote has to look again."""
@@ -126,7 +163,7 @@ class Checks:
         new = [g for g in changes.slots if (g.host, g.slot) not in known and g.goal is Goal.RUN]
         limits = bounds(self.policy, len(self.cluster.hosts))
         total = len(known) + len(new) - len(changes.freed)
-        if new and total > limits.max_total:
+        if new and total > limits.max_total and before.now > self.cluster.forgiven_until:
             raise Violation(f"I2: {total} slots, at most {limits.max_total}")
 
     def _stops(self, before: Snapshot, changes: Changes) -> None:
@@ -139,7 +176,7 @@ class Checks:
             if goal.goal is Goal.DRAIN:
                 self.drain_began[place] = self.cluster.world.now
             elif goal.admitted_once:
-                self._streams_ended(place)
+                self._streams_ended(goal)
 
     def _left_by_all_edges(self, host: str, slot: int) -> None:
         process = self.cluster.machines[host].slots.get(slot)
@@ -150,12 +187,14 @@ class Checks:
             if table and any(m.address == process.address for m in table.members):
                 raise Violation(f"I3: {host}/{slot} is sent away while {edge.name} routes to it")
 
-    def _streams_ended(self, place: tuple[str, int]) -> None:
-        host, slot = place
+    def _streams_ended(self, goal: SlotGoal) -> None:
+        host, slot = place = goal.host, goal.slot
         now = self.cluster.world.now
         process = self.cluster.machines[host].slots.get(slot)
         waited = now - self.drain_began.get(place, now)
-        if process and process.streams(now) and waited < self.policy.drain_deadline_s:
+        if process is None or process.spec != goal.release.spec:
+            return  # it is another one, which nobody was routed to
+        if process.streams(now) and waited < self.policy.drain_deadline_s:
             raise Violation(f"I3: {host}/{slot} is stopped with a stream, {waited:.1f} s in drain")
 
 

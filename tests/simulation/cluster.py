@@ -13,6 +13,7 @@ from controlplane.agent.loop import Agent
 from controlplane.domain.goals import Goal, Job, SlotGoal
 from controlplane.domain.model import Environment, Kind, Policy, Release, Rollout, State, enter
 from controlplane.domain.routing import Member, Table
+from controlplane.domain.truth import beyond
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure
 from tests.fakes.bus import FakeBus
@@ -23,6 +24,7 @@ from tests.fakes.redis import FakeRedis
 from tests.fakes.routing import FakeEdge, FakeRouting
 from tests.fakes.runtime import Behaviour, FakeMachine, FakeRuntime
 from tests.fakes.store import FakeStore
+from tests.simulation.links import Link, Past
 from tests.simulation.scheduler import Actor, Scheduler, SimWorld
 
 # Loops look this many times more slowly than in production: fewer turns, the same order. Agents
@@ -30,6 +32,8 @@ from tests.simulation.scheduler import Actor, Scheduler, SimWorld
 AGENT_STRETCH, AGENT_LONGEST_S = 4.0, 2.5
 LEADER_STRETCH, LEADER_LONGEST_S = 4.0, 2.0
 NAME = "sim"
+# Until all have reported again, the leader knows less of the fleet than there is.
+FORGIVEN_S = 8.0
 
 
 def release(version: str, schema: str = "0001") -> Release:
@@ -71,6 +75,12 @@ class Cluster:
     routing: FakeRouting = field(init=False)
     machines: dict[str, FakeMachine] = field(init=False)
     memories: dict[str, FakeMemory] = field(init=False)
+    links: dict[str, Link] = field(init=False)
+    past: Past = field(init=False)
+    # When nobody could lead, and until when nothing is held against what went back in time.
+    unled: list[tuple[float, float]] = field(default_factory=list)
+    forgiven_until: float = 0.0
+    on_forget: Callable[[], object] = lambda: None
     processes: dict[str, Process] = field(default_factory=dict)
     scheduler: Scheduler = field(init=False)
     timers: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
@@ -90,6 +100,8 @@ class Cluster:
             h: FakeMachine(self.world, h, self.behaviours, self._migrated) for h in self.hosts
         }
         self.memories = {h: FakeMemory() for h in self.hosts}
+        self.links = {h: Link(self.store) for h in self.hosts}
+        self.past = Past(self.store)
         self.scheduler = Scheduler(self.world, lambda _: 0.0, lambda *_: 1.0)
 
     def _migrated(self, job: Job) -> None:
@@ -118,6 +130,8 @@ class Cluster:
                 members.add(Member(host, slot, machine.slots[slot].address))
         self.store.slots = {(g.host, g.slot): g for g in goals}
         self.store._goals = None
+        # It was led until now; 0 would mean that it never was.
+        self.store.led_at = now + 0.001
         self.store.table = Table(1, frozenset(members))
         for edge in self.routing.edges:
             edge.offer(self.store.table)
@@ -126,13 +140,13 @@ class Cluster:
     def boot(self, host: str) -> None:
         """Start the agent process of a host."""
         self.births += 1
-        world, machine = self.world, self.machines[host]
+        world, machine, link = self.world, self.machines[host], self.links[host]
         bus = FakeBus(self.redis)
         lease = FakeLease(self.redis, NAME)
-        tenure = Tenure(f"{host}#{self.births}", lease, self.store, world)
-        leader = Leader(tenure, self.store, self.routing, bus)
+        tenure = Tenure(f"{host}#{self.births}", lease, link, world)
+        leader = Leader(tenure, link, self.routing, bus)
         health = FakeHealth(world, self.machines)
-        ports = (self.store, FakeRuntime(machine), health, self.memories[host], bus, world)
+        ports = (link, FakeRuntime(machine), health, self.memories[host], bus, world)
         agent = Agent(host, *ports, NoSuccession())
         process = Process(
             host,
@@ -156,7 +170,16 @@ class Cluster:
         now = self.world.now
         source = self.store.environment.current
         blank = Rollout(
-            f"r{self.births}", NAME, kind, target, source, self.policy, State.PENDING, now, now, now
+            f"r{self.births}-{next(self.serials)}",
+            NAME,
+            kind,
+            target,
+            source,
+            self.policy,
+            State.PENDING,
+            now,
+            now,
+            now,
         )
         rollout = enter(blank, State.PENDING, now)
         self.store.start(rollout)
@@ -178,6 +201,35 @@ class Cluster:
             strike()
             return True
         return False
+
+    def forget(self, commits: int, epochs: int) -> None:
+        """PostgreSQL loses its last commits, and all since before its last epochs."""
+        if self.past.go_back(commits, epochs):
+            self.forgiven_until = self.world.now + FORGIVEN_S
+            self.on_forget()
+            # The operator looks now and then whether there is something to accept.
+            for after_s in range(0, 90, 15):
+                self.later(after_s + self.rng.uniform(2.0, 10.0), self.accept_truth)
+
+    def accept_truth(self) -> None:
+        """What the router does when an operator accepts what PostgreSQL says now."""
+        if self.redis.down or self.store.down:
+            self.later(1.0, self.accept_truth)
+            return
+        store, key = self.store, f"camp:{NAME}:routing"
+        held = self.redis.get(f"camp:{NAME}:leader")
+        obeyed = max((r.report.epoch for r in store.hosts.values() if r.report), default=0)
+        epoch = max(self.redis.get(f"{key}:epoch") or 0, held[1] if held else 0, obeyed)
+        revision = self.redis.get(f"{key}:revision") or 0
+        said = self.redis.get(f"camp:{NAME}:leader:reason")
+        behind = said is not None and said.code == "truth_went_back"
+        if behind or epoch > store.issued or revision > store.table.revision:
+            now = beyond(max(store.issued, epoch), max(revision, store.table.revision))
+            store.issued, store.table = now.epoch, Table(now.revision, store.table.members)
+            store.apply(store.environment)
+            self.redis.delete(f"camp:{NAME}:leader:reason")
+        if store.rollout is None:
+            self.start(V2)
 
     def leaders(self) -> list[Process]:
         return [p for p in self.processes.values() if p.alive and p.tenure.epoch is not None]

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from structlog.testing import capture_logs
+
 from controlplane.domain.commands import Command
-from controlplane.domain.errors import BrokenInvariant, Unavailable
+from controlplane.domain.errors import BrokenInvariant, Fenced, TruthWentBack, Unavailable
 from controlplane.domain.look import look
 from controlplane.domain.model import Rollout, State
 from controlplane.domain.strategies.rolling import converged
 from tests.simulation import faults
-from tests.simulation.checks import Checks, Violation
+from tests.simulation.checks import Checks
 from tests.simulation.cluster import V1, V2, Cluster
 from tests.simulation.scheduler import Actor
+from tests.simulation.violation import Violation
 
-LIMIT_S = 400.0
+LIMIT_S = 1100.0
 MAX_TURNS = 60_000
 ENDS = {State.SUCCEEDED, State.ROLLED_BACK, State.FAILED, State.ABORTED, State.PAUSED}
 
@@ -38,7 +41,8 @@ def play(seed: int) -> Outcome:
     rng = Random(seed)
     episode = _Episode(rng)
     try:
-        rollout = episode.run()
+        with capture_logs():
+            rollout = episode.run()
     except Violation as violation:
         violation.add_note("\n".join(episode.story()))
         raise
@@ -65,6 +69,8 @@ class _Episode:
         cluster.scheduler.interrupted = self._interrupted
         cluster.scheduler.failed = self._failed
         cluster.store.commits = self.checks.commit
+        cluster.on_forget = self.checks.terminal.clear
+        cluster.store.claims = lambda _: cluster.past.remember()
         cluster.routing.on_publish = self.checks.publish
         for machine in cluster.machines.values():
             machine.on_start = self.checks.started
@@ -86,6 +92,7 @@ class _Episode:
         rollout = cluster.store.rollout
         if rollout is None or not self._ended():
             raise Violation(f"I7: the rollout is still {rollout and rollout.state}")
+        self._until(world.now + LIMIT_S, lambda: not cluster.timers)
         self._until(world.now + 90.0, self._healthy)
         self._check_end(rollout)
         return rollout
@@ -154,7 +161,7 @@ class _Episode:
 
     def _failed(self, actor: Actor, error: Exception) -> float:
         """Outages pass; everything else is a bug that the simulation has found."""
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable | TruthWentBack | Fenced):
             return 1.0
         if isinstance(error, BrokenInvariant):
             raise Violation(error.sentence) from error

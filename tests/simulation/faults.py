@@ -9,9 +9,12 @@ from random import Random
 from controlplane.domain.commands import Command, allowed, steer
 from controlplane.domain.model import OnFailure, Policy, Spec
 from tests.fakes.runtime import Behaviour
-from tests.simulation.cluster import V1, V2, Cluster, Process
+from tests.simulation.cluster import NAME, V1, V2, Cluster, Process
+from tests.simulation.violation import Violation
 
 CALM_AT_S = 14.0
+# Three failed steps, the end of the lease, and a moment for the next one.
+MAY_LEAD_BLINDLY_S = 20.0
 
 
 def policy(rng: Random) -> Policy:
@@ -94,6 +97,54 @@ def _store_down(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     ]
 
 
+def _store_cut_off(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    """One host loses PostgreSQL and keeps Redis, for long; others go on without it."""
+    host = rng.choice(c.hosts)
+    if rng.random() < 0.7:
+        host = ""
+
+    def cut() -> None:
+        nonlocal host
+        host = host or next((p.host for p in c.leaders()), c.hosts[0])
+        _set(c.links[host], "down", True)
+
+    def look() -> None:
+        if not c.links[host].down or c.redis.down or c.store.down:
+            return
+        held = c.redis.get(f"camp:{NAME}:leader")
+        if held and held[0].partition("#")[0] == host:
+            raise Violation(f"I7: {host} leads for {MAY_LEAD_BLINDLY_S:g} s without PostgreSQL")
+
+    return [
+        (begin, cut),
+        (begin + MAY_LEAD_BLINDLY_S, look),
+        (begin + rng.uniform(MAY_LEAD_BLINDLY_S, 40.0), lambda: _set(c.links[host], "down", False)),
+    ]
+
+
+def _truth_goes_back(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    commits, epochs = rng.choice([1, 1, 3, 8]), rng.choice([0, 0, 1, 2])
+    return [(begin, lambda: c.forget(commits, epochs))]
+
+
+def _all_fail_alike(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    """What every instance depends on is gone for longer than an instance may take to start."""
+    lasts_s = rng.uniform(8.0, 16.0)
+    for machine in c.machines.values():
+        machine.outages.append((begin + 1.0, begin + 1.0 + lasts_s))
+    return []
+
+
+def _redis_gone_for_long(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    lasts_s = rng.choice([70.0, 90.0, 120.0, 600.0]) + rng.random()
+
+    def strike() -> None:
+        c.redis.down = True
+        c.unled.append((c.world.now, c.world.now + lasts_s))
+
+    return [(begin, strike), (begin + lasts_s, lambda: _redis_back(rng, c))]
+
+
 def _edge_stuck(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     edge, attribute = rng.choice(c.routing.edges), rng.choice(["stuck", "stuck", "down"])
     return [
@@ -163,6 +214,10 @@ _KINDS: tuple[Callable[[Random, Cluster, float, float], Timed], ...] = (
     _redis_emptied,
     _store_down,
     _edge_stuck,
+    _store_cut_off,
+    _truth_goes_back,
+    _all_fail_alike,
+    _redis_gone_for_long,
     _leader_killed,
     _leader_killed,
     _agent_killed,

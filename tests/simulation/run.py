@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from tests.simulation.bugs import BUGS, plant
-from tests.simulation.checks import Violation
 from tests.simulation.episode import play
+from tests.simulation.violation import Violation
 
 CHUNK = 250
 

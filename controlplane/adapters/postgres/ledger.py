@@ -98,10 +98,10 @@ class PostgresLedger:
             return True
 
     async def accept_truth(
-        self, environment: str, known: Published, actor: str, reason: str
+        self, environment: str, known: Published, actor: str, reason: str, *, behind: bool = False
     ) -> Published:
         async with writing(self._engine) as connection:
-            return await accept_truth(connection, environment, known, actor, reason)
+            return await accept_truth(connection, environment, known, actor, reason, behind=behind)
 
     async def drain_host(
         self, environment: str, host: str, actor: str, reason: str, *, drained: bool

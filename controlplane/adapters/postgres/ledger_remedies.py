@@ -15,6 +15,7 @@ from controlplane.adapters.postgres import event_log
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.routing import Published
+from controlplane.domain.truth import beyond
 
 TURN = text("""
 UPDATE environments SET version = version + 1 WHERE name = :environment RETURNING version
@@ -60,17 +61,27 @@ FORGET = (
 
 
 async def accept_truth(
-    connection: AsyncConnection, environment: str, known: Published, actor: str, reason: str
+    connection: AsyncConnection,
+    environment: str,
+    known: Published,
+    actor: str,
+    reason: str,
+    *,
+    behind: bool,
 ) -> Published:
-    """Go on from what PostgreSQL says, above everything that others know."""
+    """Go on from what PostgreSQL says, above everything that others know.
+
+    `behind`: a leader said so already, of what only it can see.
+    """
     await _turn(connection, environment)
     row = (await connection.execute(TRUTH, {"environment": environment})).one()
-    if max(known.epoch, row.obeyed) <= row.epoch and known.revision <= row.revision:
+    epoch, revision = max(row.epoch, known.epoch, row.obeyed), max(row.revision, known.revision)
+    if not behind and (epoch, revision) == (row.epoch, row.revision):
         raise Conflict(
             f"PostgreSQL is not behind in {environment}: it says epoch {row.epoch} and routing"
             f" table {row.revision}, and nobody knows a later one. There is nothing to accept."
         )
-    now = Published(max(row.epoch, known.epoch, row.obeyed), max(row.revision, known.revision) + 1)
+    now = beyond(epoch, revision)
     mine = {"environment": environment}
     await connection.execute(RAISE_EPOCH, mine | {"epoch": now.epoch})
     await connection.execute(RAISE_REVISION, mine | {"revision": now.revision})
