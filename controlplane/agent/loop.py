@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
@@ -100,22 +101,32 @@ class Agent:
         """The goals of the highest epoch this host has heard of."""
         desired = await self.store.desired(self.host)
         if desired is None:
+            # Whatever it is told later is not to be compared with what it was told before.
+            self.last = None
             raise NotFound(
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
         require_understood(desired)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
-            outdated = Fenced(
-                f"{self.host} has obeyed epoch {obeyed} and PostgreSQL says {desired.epoch}: it "
-                "was taken back to an older state. Nothing is changed here until it is past that."
-            )
-            # The leader has to hear of it, or it would go on from what was taken back.
-            await self.store.report(self._blind(replace(desired, epoch=obeyed), outdated))
-            raise outdated
+            await self._refuse_the_past(desired, obeyed, f"epoch {obeyed}", desired.epoch)
+        if self.last is not None and desired.version < self.last.desired_version:
+            acted_on = f"goals of version {self.last.desired_version}"
+            await self._refuse_the_past(desired, obeyed, acted_on, desired.version)
         if desired.epoch > obeyed:
             self.memory.remember(desired.epoch)
         return desired
+
+    async def _refuse_the_past(
+        self, desired: HostDesired, obeyed: int, known: str, said: int
+    ) -> NoReturn:
+        """Tell the leader, or it would go on from what was taken back. Raises Fenced."""
+        outdated = Fenced(
+            f"{self.host} has obeyed {known} and PostgreSQL says {said}: it was taken back to an"
+            " older state. Nothing is changed here until it is past that."
+        )
+        await self.store.report(self._blind(replace(desired, epoch=obeyed), outdated))
+        raise outdated
 
     async def _hold_images(self, desired: HostDesired) -> None:
         present = {i.digest for i in await self.runtime.images() if i.present}

@@ -33,6 +33,7 @@ from controlplane.domain.model import (
     State,
     deadline_s,
     enter,
+    nameless,
 )
 from controlplane.domain.records import Changes, Snapshot
 from controlplane.domain.routing import Member, Table
@@ -150,12 +151,8 @@ def _draft(seen: Snapshot, fleet: Fleet, actions: tuple[Action, ...]) -> _Draft:
     for instance in fleet.instances if actions else ():
         # What runs without a goal gets one before it is sent away, so that its host obeys.
         if instance.goal is None:
-            release = Release(instance.spec.version, instance.spec.digest, "", "", "", "", "")
-            release = replace(release, config_hash=instance.spec.config_hash)
-            key = (instance.host, instance.slot)
-            draft.goals[key] = SlotGoal(
-                instance.host, instance.slot, release, Goal.DRAIN, seen.now, True
-            )
+            key, release = (instance.host, instance.slot), nameless(instance.spec)
+            draft.goals[key] = SlotGoal(*key, release, Goal.DRAIN, seen.now, True)
     for action in actions:
         _apply(draft, action)
     return draft

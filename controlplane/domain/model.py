@@ -77,6 +77,11 @@ class Release:
         return _spec(self.version, self.digest, self.config_hash)
 
 
+def nameless(spec: Spec) -> Release:
+    """What is known of a release by one of its instances only: enough to send it away."""
+    return Release(spec.version, spec.digest, "", "", "", "", spec.config_hash)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How an environment wants to be changed; counts may be given as "25%" of the fleet."""

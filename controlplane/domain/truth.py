@@ -5,9 +5,28 @@ Redis and the agents remember what PostgreSQL issued. None of them can be ahead 
 
 from __future__ import annotations
 
-from controlplane.domain.routing import EdgeReading, Published
+from collections.abc import Mapping
+
+from controlplane.domain.goals import Goal, SlotGoal
+from controlplane.domain.look import SILENT_AFTER_S
+from controlplane.domain.model import Release, nameless
+from controlplane.domain.records import Snapshot
+from controlplane.domain.reports import SERVING
+from controlplane.domain.routing import EdgeReading, Member, Published, Table
 
 LEAP = 1_000_000
+
+
+def took_back(seen: Snapshot, epoch: int, published: Published | None) -> str:
+    """The sentence that says so of a whole look by the leader of `epoch`, or ""."""
+    obeyed = max((r.report.epoch for r in seen.hosts if r.report), default=0)
+    if sentence := went_back(epoch, seen.table.revision, published, obeyed):
+        return sentence
+    for row in seen.hosts:
+        if row.report is not None and row.report.desired_version > row.desired_version:
+            known = f"version {row.report.desired_version} of its goals"
+            return _sentence(known, row.name, f"version {row.desired_version}")
+    return ""
 
 
 def went_back(epoch: int, revision: int | None, published: Published | None, obeyed: int) -> str:
@@ -39,6 +58,30 @@ def beyond(epoch: int, revision: int) -> Published:
     a leap, and no count: nobody issues a million of either between a backup and its restore.
     """
     return Published(epoch + LEAP, revision + LEAP)
+
+
+def adopted(seen: Snapshot, releases: Mapping[str, Release]) -> tuple[tuple[SlotGoal, ...], Table]:
+    """Goals and members after the truth went back: what runs goes on running, and serving.
+
+    What PostgreSQL wants of hosts that are heard of was written before what they did since. So
+    their goals become what they report, by the `releases` of those digests, and what is healthy
+    is a member. Hosts that are not heard of keep what PostgreSQL says.
+    """
+    heard = {
+        row.name: row.report
+        for row in seen.hosts
+        if row.report is not None and seen.now - row.seen_at <= SILENT_AFTER_S
+    }
+    goals = [g for g in seen.slots if g.host not in heard]
+    members = {m for m in seen.table.members if m.host not in heard}
+    for host, report in heard.items():
+        for slot in report.slots:
+            serves = slot.phase in SERVING
+            release = releases.get(slot.spec.digest) or nameless(slot.spec)
+            goals.append(SlotGoal(host, slot.slot, release, Goal.RUN, seen.now, serves))
+            if serves:
+                members.add(Member(host, slot.slot, slot.address))
+    return tuple(goals), Table(seen.table.revision, frozenset(members))
 
 
 def _sentence(known: str, who: str, said: str) -> str:

@@ -26,7 +26,7 @@ from controlplane.domain.model import State
 from controlplane.domain.planner import keep, plan
 from controlplane.domain.records import Changes, Snapshot
 from controlplane.domain.routing import Published
-from controlplane.domain.truth import latest, went_back
+from controlplane.domain.truth import latest, took_back, went_back
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Reason
@@ -101,7 +101,7 @@ class Leader:
         published = await self.routing.published()
         # Only now: whatever was published before this look is in it, unless the truth went back.
         seen = await self.store.observe()
-        if published is None:
+        if published is None and seen.led_at:
             # Redis was emptied, and with it what it knew; the edges still serve their last table.
             published = latest(await self.routing.readings(seen.environment.edges))
         await self._require_truth(published, seen)
@@ -136,9 +136,8 @@ class Leader:
 
     async def _require_truth(self, published: Published | None, seen: Snapshot) -> None:
         """Nothing is decided on a PostgreSQL that has forgotten what it said."""
-        obeyed = max((r.report.epoch for r in seen.hosts if r.report), default=0)
         mine = self._epoch()
-        sentence = went_back(mine, seen.table.revision, published, obeyed)
+        sentence = took_back(seen, mine, published)
         if sentence:
             # A newer leader may be the reason as well; then it is we who are outdated.
             if await self.store.epoch() > mine:

@@ -86,8 +86,10 @@ class Ledger(Protocol):
 
     async def environment(self, name: str) -> EnvironmentRow: ...
 
-    async def apply(self, draft: Draft, actor: str) -> bool:
+    async def apply(self, draft: Draft, actor: str, known: Published | None = None) -> bool:
         """Create or change an environment with its hosts; false when nothing differs.
+
+        A new one begins above what is `known` of an earlier one of its name.
 
         Raises Conflict when a host that still has instances would be removed, or while a
         rollout is active and the hosts or edges would change under it.

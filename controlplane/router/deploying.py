@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from controlplane.domain.commands import Command
-from controlplane.domain.errors import NotFound
+from controlplane.domain.errors import BusUnavailable, NotFound
 from controlplane.domain.model import Release
 from controlplane.domain.policy import draft
 from controlplane.ports.ledger import Order, Start
@@ -57,7 +57,11 @@ class EnvironmentController(Controller):
     ) -> EnvironmentApplied:
         """Create or change an environment; the same content changes nothing."""
         table = msgspec.structs.asdict(data)
-        changed = await control.ledger.apply(draft(name, table), actor)
+        try:
+            known = await control.published(name)
+        except BusUnavailable:
+            known = None
+        changed = await control.ledger.apply(draft(name, table), actor, known)
         if changed:
             await control.nudge(name)
         row = await control.ledger.environment(name)

@@ -141,3 +141,12 @@ async def test_unknown_hosts_and_environments_are_named(ledger: PostgresLedger) 
         await ledger.forget_host(ENVIRONMENT, "host-z", "alice", "")
     with pytest.raises(NotFound, match="nowhere"):
         await ledger.accept_truth("nowhere", Published(1, 1), "alice", "")
+
+
+async def test_new_environment_begins_above_what_is_left_of_an_earlier_one(
+    engine: AsyncEngine,
+) -> None:
+    await PostgresLedger(engine).apply(a_draft(name="again"), "alice", Published(7, 41))
+    store = PostgresStore(engine, "again")
+    assert await store.epoch() == 7
+    assert (await store.observe()).table.revision == 41

@@ -5,15 +5,16 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from controlplane.adapters.process.no_succession import NoSuccession
 from controlplane.agent.loop import Agent
 from controlplane.domain.goals import Goal, Job, SlotGoal
 from controlplane.domain.model import Environment, Kind, Policy, Release, Rollout, State, enter
+from controlplane.domain.records import HostRow
 from controlplane.domain.routing import Member, Table
-from controlplane.domain.truth import beyond
+from controlplane.domain.truth import adopted, beyond
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure
 from tests.fakes.bus import FakeBus
@@ -225,14 +226,24 @@ class Cluster:
         behind = said is not None and said.code == "truth_went_back"
         if behind or epoch > store.issued or revision > store.table.revision:
             now = beyond(max(store.issued, epoch), max(revision, store.table.revision))
-            store.issued, store.table = now.epoch, Table(now.revision, store.table.members)
+            known = {r.digest: r for r in (V1, V2)}
+            goals, table = adopted(store.snapshot(), known)
+            store.issued, store.table = now.epoch, Table(now.revision, table.members)
+            store.slots = {(g.host, g.slot): g for g in goals}
+            store._goals = None
             store.apply(store.environment)
+            store.hosts = {n: _with_new_goals(row) for n, row in store.hosts.items()}
             self.redis.delete(f"camp:{NAME}:leader:reason")
         if store.rollout is None:
             self.start(V2)
 
     def leaders(self) -> list[Process]:
         return [p for p in self.processes.values() if p.alive and p.tenure.epoch is not None]
+
+
+def _with_new_goals(row: HostRow) -> HostRow:
+    acted_on = row.report.desired_version if row.report else 0
+    return replace(row, desired_version=1 + max(row.desired_version, acted_on))
 
 
 async def _renewed(tenure: Tenure) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy import Select, and_, delete, insert, select, update
+from sqlalchemy import Select, and_, delete, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -57,6 +57,11 @@ WITH_ACTIVE = select(
 ).select_from(environments.outerjoin(follows, follows.c.environment == environments.c.name))
 
 
+# The first version of a host's goals: above all that an agent of that name may have acted on,
+# when the host was in the environment before.
+FRESH = text("extract(epoch FROM clock_timestamp())::bigint")
+
+
 class PostgresLedger:
     """Implements the Ledger port over an engine it does not own."""
 
@@ -81,10 +86,10 @@ class PostgresLedger:
             )
         return environment_row(row)
 
-    async def apply(self, draft: Draft, actor: str) -> bool:
+    async def apply(self, draft: Draft, actor: str, known: Published | None = None) -> bool:
         async with writing(self._engine) as connection:
             if not await _lock(connection, draft.name):
-                return await _create(connection, draft, actor)
+                return await _create(connection, draft, actor, known or Published(0, 0))
             # Read after the lock: a statement that waits for one still sees what was before.
             query = WITH_ACTIVE.where(environments.c.name == draft.name)
             row = (await connection.execute(query)).one()
@@ -216,7 +221,7 @@ async def _lock(connection: AsyncConnection, name: str) -> bool:
     return locked.first() is not None
 
 
-async def _create(connection: AsyncConnection, draft: Draft, actor: str) -> bool:
+async def _create(connection: AsyncConnection, draft: Draft, actor: str, known: Published) -> bool:
     added = await connection.execute(
         upsert(environments)
         .values(
@@ -231,8 +236,10 @@ async def _create(connection: AsyncConnection, draft: Draft, actor: str) -> bool
     )
     if added.first() is None:
         raise Conflict(f"{draft.name} was created by someone else at this moment; apply again.")
-    await connection.execute(insert(leaders).values(environment=draft.name))
-    await connection.execute(insert(routing).values(environment=draft.name))
+    await connection.execute(insert(leaders).values(environment=draft.name, epoch=known.epoch))
+    await connection.execute(
+        insert(routing).values(environment=draft.name, revision=known.revision)
+    )
     await _add_hosts(connection, draft.name, draft.hosts)
     await put_follow(connection, draft)
     message = f"{actor} created {draft.name} with {len(draft.hosts)} hosts"
@@ -274,7 +281,8 @@ async def _change(
 async def _add_hosts(connection: AsyncConnection, name: str, added: tuple[str, ...]) -> None:
     if added:
         await connection.execute(
-            insert(hosts), [{"environment": name, "name": host} for host in added]
+            insert(hosts).values(desired_version=FRESH),
+            [{"environment": name, "name": host} for host in added],
         )
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controlplane.adapters.postgres import event_log
+from controlplane.adapters.postgres.store import OBSERVE, PUT_SLOTS, PUT_TABLE, as_json, decoded
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.look import SILENT_AFTER_S
+from controlplane.domain.model import Release
 from controlplane.domain.routing import Published
-from controlplane.domain.truth import beyond
+from controlplane.domain.truth import adopted, beyond
 
 TURN = text("""
 UPDATE environments SET version = version + 1 WHERE name = :environment RETURNING version
@@ -31,7 +34,14 @@ FOR UPDATE OF l, r
 """)
 
 RAISE_EPOCH = text("UPDATE leaders SET epoch = :epoch WHERE environment = :environment")
-RAISE_REVISION = text("UPDATE routing SET revision = :revision WHERE environment = :environment")
+NO_SLOTS = text("DELETE FROM slots WHERE environment = :environment")
+# Above the version that an agent may have acted on before PostgreSQL went back.
+NEW_GOALS = text("""
+UPDATE hosts SET desired_version = 1 + greatest(
+    desired_version, coalesce((report -> 'desired_version')::bigint, 0))
+WHERE environment = :environment
+""")
+RELEASES = text("SELECT release::text FROM releases")
 
 HOST = text("""
 SELECT drained, report IS NOT NULL AND seen_at > clock_timestamp() - make_interval(secs => :alive_s)
@@ -83,8 +93,14 @@ async def accept_truth(
         )
     now = beyond(epoch, revision)
     mine = {"environment": environment}
+    seen = decoded(await connection.scalar(OBSERVE, mine))
+    goals, table = adopted(seen, await _releases(connection))
     await connection.execute(RAISE_EPOCH, mine | {"epoch": now.epoch})
-    await connection.execute(RAISE_REVISION, mine | {"revision": now.revision})
+    await connection.execute(NO_SLOTS, mine)
+    await connection.execute(PUT_SLOTS, mine | {"slots": as_json(goals)})
+    members = {"revision": now.revision, "members": as_json(table.members)}
+    await connection.execute(PUT_TABLE, mine | members)
+    await connection.execute(NEW_GOALS, mine)
     message = (
         f"{actor} accepted what PostgreSQL says: epoch {row.epoch} → {now.epoch}, routing table"
         f" {row.revision} → {now.revision}"
@@ -92,6 +108,12 @@ async def accept_truth(
     data = {"actor": actor, "reason": reason}
     await event_log.append(connection, environment, [("truth", message)], data=data)
     return now
+
+
+async def _releases(connection: AsyncConnection) -> dict[str, Release]:
+    rows = (await connection.execute(RELEASES)).scalars()
+    found = [msgspec.json.decode(row, type=Release) for row in rows]
+    return {release.digest: release for release in found}
 
 
 async def drain_host(

@@ -244,14 +244,14 @@ class PostgresStore:
         found = await self._one(OBSERVE)
         if found is None:
             raise self._unknown()
-        return _snapshots.decode(found)
+        return decoded(found)
 
     async def desired(self, host: str) -> HostDesired | None:
         found = await self._one(DESIRED, host=host)
         return None if found is None else _desired.decode(found)
 
     async def report(self, report: HostReport) -> bool:
-        return bool(await self._one(REPORT, host=report.host, report=_json(report)))
+        return bool(await self._one(REPORT, host=report.host, report=as_json(report)))
 
     async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
         async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
@@ -309,27 +309,27 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     """What to execute for the changes, with values."""
     todo: list[tuple[Any, dict[str, Any]]] = []
     if changes.slots:
-        todo.append((PUT_SLOTS, {"slots": _json(changes.slots)}))
+        todo.append((PUT_SLOTS, {"slots": as_json(changes.slots)}))
     if changes.freed:
-        todo.append((FREE_SLOTS, {"freed": _json(changes.freed)}))
+        todo.append((FREE_SLOTS, {"freed": as_json(changes.freed)}))
     if changes.jobs:
-        todo.append((PUT_JOBS, {"jobs": _json(changes.jobs)}))
+        todo.append((PUT_JOBS, {"jobs": as_json(changes.jobs)}))
     if touched := _touched(changes):
         goals = {
-            "images": _json(dict(changes.images)),
-            "agents": _json(dict(changes.agents)),
-            "behind": _json(dict(changes.behind)),
+            "images": as_json(dict(changes.images)),
+            "agents": as_json(dict(changes.agents)),
+            "behind": as_json(dict(changes.behind)),
         }
-        todo.append((TOUCH_HOSTS, goals | {"touched": _json(sorted(touched))}))
+        todo.append((TOUCH_HOSTS, goals | {"touched": as_json(sorted(touched))}))
     if changes.table is not None:
         table = changes.table
-        todo.append((PUT_TABLE, {"revision": table.revision, "members": _json(table.members)}))
+        todo.append((PUT_TABLE, {"revision": table.revision, "members": as_json(table.members)}))
     if changes.rollout is not None and seen.rollout is not None:
         values = _rollout_values(changes.rollout, seen.rollout.version)
         todo.append((PUT_ROLLOUT, values))
     if changes.held is not None:
         current, previous = changes.held
-        values = {"current": _json(current), "previous": previous and _json(previous)}
+        values = {"current": as_json(current), "previous": previous and as_json(previous)}
         todo.append((PUT_HELD, values))
     return todo
 
@@ -348,12 +348,18 @@ def _touched(changes: Changes) -> set[str]:
 def _rollout_values(rollout: Rollout, version: int) -> dict[str, Any]:
     """The row of a rollout, one version further than the one that was seen."""
     stored = replace(rollout, version=version + 1)
-    return {"id": rollout.id, "rollout": _json(stored), "finished": not rollout.active}
+    return {"id": rollout.id, "rollout": as_json(stored), "finished": not rollout.active}
 
 
 def _row_version(rollout: Rollout | None) -> tuple[str, int] | None:
     return None if rollout is None else (rollout.id, rollout.version)
 
 
-def _json(value: Any) -> str:
+def decoded(observed: str) -> Snapshot:
+    """What OBSERVE answered."""
+    return _snapshots.decode(observed)
+
+
+def as_json(value: Any) -> str:
+    """Structs as the statements take them."""
     return msgspec.json.encode(value).decode()
