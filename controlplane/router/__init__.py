@@ -15,12 +15,14 @@ from controlplane.router.deploying import (
     RolloutController,
 )
 from controlplane.router.guards import operator_guard
+from controlplane.router.operating import OperatorController
 from controlplane.router.problems import respond
 from controlplane.router.tail import Tails
 from controlplane.router.watching import (
     EventController,
     FleetController,
     LogController,
+    StatusController,
     WhyController,
 )
 
@@ -38,8 +40,10 @@ def control_router(control: Control) -> Router:
             RolloutController,
             FleetController,
             LogController,
+            StatusController,
             EventController,
             WhyController,
+            OperatorController,
         ],
         dependencies={
             "control": Provide(lambda: control, sync_to_thread=False),

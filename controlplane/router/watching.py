@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from controlplane.domain.drift import drift
 from controlplane.domain.errors import BusUnavailable, NotFound, Unavailable
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.look import look
@@ -19,8 +20,22 @@ from controlplane.router.control import Control
 from controlplane.router.explain import explain
 from controlplane.router.stream import EventResponse, frames, resume_after
 from controlplane.router.tail import Tails
-from controlplane.router.views import event_view, host_view, instance_view
-from controlplane.wire import EventView, HostView, InstanceView, LeaderView, LogView, Why
+from controlplane.router.views import (
+    environment_view,
+    event_view,
+    host_view,
+    instance_view,
+    rollout_view,
+)
+from controlplane.wire import (
+    EventView,
+    HostView,
+    InstanceView,
+    LeaderView,
+    LogView,
+    StatusView,
+    Why,
+)
 
 Lines = Annotated[int, QueryParameter(ge=1, le=MAX_LOG_LINES)]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
@@ -51,6 +66,35 @@ class FleetController(Controller):
             _, fleet = await _look(control, name)
             views += [instance_view(name, instance) for instance in fleet.instances]
         return views
+
+
+class StatusController(Controller):
+    """One environment on one screen."""
+
+    @get("/status/{name:str}")
+    async def show_status(
+        self, control: NamedDependency[Control], name: FromPath[str]
+    ) -> StatusView:
+        """Releases on slots, leader, rollout and drift, by one look."""
+        row = await control.ledger.environment(name)
+        snapshot, fleet = await _look(control, name)
+        latest = await control.ledger.rollouts(name, 1)
+        rollout = snapshot.rollout or (latest[0] if latest else None)
+        leader, fault = await _leader(control, name)
+        hosts = {host.name: host for host in snapshot.hosts}
+        calm = rollout is None or not rollout.active
+        return StatusView(
+            environment=environment_view(row),
+            now=snapshot.now,
+            hosts=tuple(host_view(name, host, hosts[host.name], fleet) for host in fleet.hosts),
+            leader=leader,
+            leader_fault=fault,
+            table_revision=snapshot.table.revision,
+            admitted=len(snapshot.table.members),
+            rollout=None if rollout is None else rollout_view(rollout),
+            why=None if rollout is None else explain(rollout, snapshot.now, leader, fault),
+            drift=drift(snapshot.environment, fleet) if calm else (),
+        )
 
 
 class LogController(Controller):
@@ -124,12 +168,16 @@ class WhyController(Controller):
         """State, blocker, deadline, leader and the safe next actions."""
         rollout = await control.ledger.rollout(name)
         now = (await control.store(rollout.environment).observe()).now
-        try:
-            holder = await control.lease(rollout.environment).holder()
-        except BusUnavailable as error:
-            return explain(rollout, now, None, error.sentence)
-        leader = None if holder is None else LeaderView(holder=holder[0], epoch=holder[1])
-        return explain(rollout, now, leader)
+        return explain(rollout, now, *await _leader(control, rollout.environment))
+
+
+async def _leader(control: Control, environment: str) -> tuple[LeaderView | None, str]:
+    """Who leads by the lease, and why that could not be asked."""
+    try:
+        holder = await control.lease(environment).holder()
+    except BusUnavailable as error:
+        return None, error.sentence
+    return (None if holder is None else LeaderView(holder=holder[0], epoch=holder[1])), ""
 
 
 async def _names(control: Control, environment: str | None) -> tuple[str, ...]:
