@@ -1,0 +1,149 @@
+"""`camp logs`: what all instances of an environment write, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import rich_click as click
+
+from controlplane.cli.common import Connection, connected, place, run
+from controlplane.client import ControlClient
+from controlplane.domain.errors import AgentSilent, NotFound, RuntimeUnavailable
+from controlplane.domain.reports import MAX_LOG_LINES
+
+# Each look asks every host's agent for each of its slots.
+LOOK_INTERVAL_S = 1.0
+AT_ONCE = 8
+# Read of each instance in a look; who writes more between two looks is not read whole.
+WINDOW = 500
+COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green")
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line and who wrote it."""
+
+    instance: str
+    line: str
+
+
+@click.command()
+@click.argument("environment")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is written, until Ctrl-C.")
+@click.option(
+    "--lines",
+    "-n",
+    default=10,
+    show_default=True,
+    type=click.IntRange(0, MAX_LOG_LINES),
+    help="How many of each instance's last lines to begin with.",
+)
+@click.option("--instance", "-i", "only", multiple=True, help="Only this one, such as host-a/1.")
+@connected
+def logs(
+    environment: str, follow: bool, lines: int, only: tuple[str, ...], connection: Connection
+) -> None:
+    """Print what the instances write, each line behind host/slot; --json: a document a line.
+
+    The hosts' agents read the logs. Instances that come later are joined in; lines that were
+    missed are counted as missed, not hidden.
+
+    Example: camp logs -f production
+    """
+    wanted = frozenset("/".join(map(str, place(name))) for name in only)
+    run(_read(connection, environment, wanted, lines, follow=follow))
+
+
+async def _read(
+    connection: Connection, environment: str, only: frozenset[str], lines: int, *, follow: bool
+) -> None:
+    async with connection.client() as client:
+        reader = Reader(client, environment, only, lines)
+        while True:
+            for one in await reader.look():
+                _print(one, connection.as_json)
+            for note in reader.notes():
+                click.echo(note, err=True)
+            if not follow:
+                return
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+
+@dataclass
+class Reader:
+    """Looks again and again; `_tails` is what was seen last of each instance."""
+
+    client: ControlClient
+    environment: str
+    only: frozenset[str]
+    lines: int
+    _tails: dict[str, Sequence[str]] = field(default_factory=dict)
+    _faults: dict[str, str] = field(default_factory=dict)
+    _notes: list[str] = field(default_factory=list)
+
+    async def look(self) -> list[LogLine]:
+        """What was written since the last look. Raises NotFound where nothing can be read."""
+        there = await self.client.instances(self.environment)
+        names = {f"{i.host}/{i.slot}": (i.host, i.slot) for i in there}
+        chosen = {n: at for n, at in names.items() if not self.only or n in self.only}
+        for missing in sorted(self.only - names.keys()):
+            self._fault(missing, f"There is no instance {missing} in {self.environment} now.")
+        if not chosen and not self._tails:
+            known = ", ".join(names) or "none"
+            raise NotFound(f"{self.environment} has no such instances; it has: {known}.")
+        slots = asyncio.Semaphore(AT_ONCE)
+        found = await asyncio.gather(*(self._one(n, *at, slots) for n, at in chosen.items()))
+        return [line for lines in found for line in lines]
+
+    def notes(self) -> Iterator[str]:
+        """What a reader should know beside the lines, each once."""
+        while self._notes:
+            yield self._notes.pop(0)
+
+    async def _one(
+        self, name: str, host: str, slot: int, slots: asyncio.Semaphore
+    ) -> list[LogLine]:
+        async with slots:
+            try:
+                view = await self.client.logs(self.environment, host, slot, WINDOW)
+            except (AgentSilent, RuntimeUnavailable, NotFound) as error:
+                self._fault(name, error.sentence)
+                return []
+        self._faults.pop(name, None)
+        before, now = self._tails.get(name), view.lines
+        self._tails[name] = now
+        if before is None:
+            return [LogLine(name, line) for line in now[len(now) - min(self.lines, len(now)) :]]
+        new, whole = fresh(before, now)
+        if not whole:
+            self._notes.append(f"{name}: wrote more than {WINDOW} lines between two looks")
+        return [LogLine(name, line) for line in new]
+
+    def _fault(self, name: str, sentence: str) -> None:
+        if self._faults.get(name) != sentence:
+            self._faults[name] = sentence
+            self._notes.append(f"{name}: {sentence}")
+
+
+def fresh(before: Sequence[str], now: Sequence[str]) -> tuple[Sequence[str], bool]:
+    """(the lines of `now` that come after `before`, whether none between them is missing).
+
+    Both are the ends of one log, `now` the later one: what they share is the end of `before`
+    and the beginning of `now`.
+    """
+    for shared in range(min(len(before), len(now)), 0, -1):
+        if before[len(before) - shared :] == now[:shared]:
+            return now[shared:], True
+    # Nothing in common: a log that began anew, shorter, or one that ran away from us.
+    return now, not before or len(now) < WINDOW
+
+
+def _print(one: LogLine, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode(one))
+        return
+    # By the name's own letters, so that a colour stays from one call to the next.
+    colour = COLOURS[sum(one.instance.encode()) % len(COLOURS)]
+    click.echo(f"{click.style(one.instance, fg=colour)}  {one.line}")
