@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from functools import wraps
+from shutil import get_terminal_size
 from typing import Any, TypeVar
 
 import msgspec
@@ -148,16 +149,39 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value)))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Columns padded with spaces: readable, and cut by `awk` alike."""
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], width: int | None = None
+) -> list[str]:
+    """Columns padded with spaces: readable, and cut by `awk` alike.
+
+    Where a row is wider than `width`, the terminal's unless given, the last column, the one with
+    words in it, gets lines of its own. What is no terminal has no width.
+    """
     cells = [tuple(head), *(tuple(_cell(value) for value in row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = _aligned(cells)
+    if width is None and sys.stdout.isatty():
+        width = get_terminal_size().columns
+    if width is None or max(map(len, lines)) <= width:
+        return lines
+    short = _aligned([row[:-1] for row in cells])
+    words = ["-", *(row[-1] for row in cells[1:])]
+    folded = zip(short, words, strict=True)
+    return [line for row, said in folded for line in (row, f"    {said}") if line != "    -"]
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in cells]
 
 
 def stamp(seconds: float) -> str:
     """A moment in local time; `seconds` since 1970."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def day(seconds: float) -> str:
+    """The same without year and seconds, for a column."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%m-%d %H:%M}"
 
 
 def lasted(seconds: float) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +15,12 @@ from controlplane.cli.common import Connection, connected, place, run
 from controlplane.client import ControlClient
 from controlplane.domain.errors import AgentSilent, NotFound, RuntimeUnavailable
 from controlplane.domain.reports import MAX_LOG_LINES
+from controlplane.wire import InstanceView
 
 # Each look asks every host's agent for each of its slots.
 LOOK_INTERVAL_S = 1.0
+# Who there is is asked for less often: instances come and go with rollouts.
+LIST_INTERVAL_S = 5.0
 AT_ONCE = 8
 # Read of each instance in a look; who writes more between two looks is not read whole.
 WINDOW = 500
@@ -82,32 +87,54 @@ class Reader:
     _tails: dict[str, Sequence[str]] = field(default_factory=dict)
     _faults: dict[str, str] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
+    _there: list[InstanceView] = field(default_factory=list)
+    _listed_at: float = -math.inf
 
     async def look(self) -> list[LogLine]:
         """What was written since the last look. Raises NotFound where nothing can be read."""
-        there = await self.client.instances(self.environment)
-        names = {f"{i.host}/{i.slot}": (i.host, i.slot) for i in there}
-        chosen = {n: at for n, at in names.items() if not self.only or n in self.only}
-        for missing in sorted(self.only - names.keys()):
-            self._fault(missing, f"There is no instance {missing} in {self.environment} now.")
-        if not chosen and not self._tails:
-            known = ", ".join(names) or "none"
+        there = await self._instances()
+        names = {f"{i.host}/{i.slot}" for i in there}
+        if not (names & self.only if self.only else names) and not self._tails:
+            known = ", ".join(sorted(names)) or "none"
             raise NotFound(f"{self.environment} has no such instances; it has: {known}.")
+        for missing in sorted(self.only - names):
+            self._fault(missing, f"There is no instance {missing} in {self.environment} now.")
         slots = asyncio.Semaphore(AT_ONCE)
-        found = await asyncio.gather(*(self._one(n, *at, slots) for n, at in chosen.items()))
+        asked = self._that_answer(there)
+        found = await asyncio.gather(*(self._one(i, slots) for i in asked))
         return [line for lines in found for line in lines]
+
+    def _that_answer(self, there: list[InstanceView]) -> list[InstanceView]:
+        """The wanted ones but those of silent hosts: each question there would cost 5 s."""
+        for host, silent in {i.host: i.silent for i in there}.items():
+            if silent:
+                self._fault(host, "its agent does not report, so its logs cannot be read now.")
+            else:
+                self._faults.pop(host, None)
+        return [
+            i
+            for i in there
+            if not i.silent and (not self.only or f"{i.host}/{i.slot}" in self.only)
+        ]
+
+    async def _instances(self) -> list[InstanceView]:
+        if time.monotonic() - self._listed_at >= LIST_INTERVAL_S:
+            self._there = await self.client.instances(self.environment)
+            self._listed_at = time.monotonic()
+        return self._there
 
     def notes(self) -> Iterator[str]:
         """What a reader should know beside the lines, each once."""
         while self._notes:
             yield self._notes.pop(0)
 
-    async def _one(
-        self, name: str, host: str, slot: int, slots: asyncio.Semaphore
-    ) -> list[LogLine]:
+    async def _one(self, instance: InstanceView, slots: asyncio.Semaphore) -> list[LogLine]:
+        name = f"{instance.host}/{instance.slot}"
         async with slots:
             try:
-                view = await self.client.logs(self.environment, host, slot, WINDOW)
+                view = await self.client.logs(
+                    self.environment, instance.host, instance.slot, WINDOW
+                )
             except (AgentSilent, RuntimeUnavailable, NotFound) as error:
                 self._fault(name, error.sentence)
                 return []

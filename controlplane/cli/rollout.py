@@ -12,6 +12,7 @@ from controlplane.cli.common import (
     Finite,
     StoppedWatching,
     connected,
+    day,
     exit_code,
     lasted,
     leave,
@@ -166,7 +167,7 @@ def list_(environment: str | None, limit: int, connection: Connection) -> None:
             return await client.rollouts(environment, limit)
 
     found = run(work())
-    head = ("ROLLOUT", "ENVIRONMENT", "FROM", "TO", "STATE", "BEGAN", "TOOK", "BY", "REASON")
+    head = ("ROLLOUT", "WHERE", "FROM", "TO", "STATE", "BEGAN", "TOOK", "BY, AND WHY")
     rows = [_row(one) for one in found]
     connection.show(found, lambda: table(head, rows))
 
@@ -258,15 +259,16 @@ def _answer(found: Why) -> list[str]:
 
 def _row(r: RolloutView) -> tuple[object, ...]:
     source = r.source and r.source.version
-    kind = f"{r.target.version} (rollback)" if r.kind is Kind.ROLLBACK else r.target.version
-    began = stamp(r.created_at)
-    return (r.id, r.environment, source, kind, r.state, began, _took(r), r.created_by, r.reason)
+    kind = "rollback by " if r.kind is Kind.ROLLBACK else ""
+    why = f"{kind}{r.created_by}" + (f": {r.reason}" if r.reason else "")
+    began = day(r.created_at)
+    return (r.id, r.environment, source, r.target.version, r.state, began, _took(r), why)
 
 
 def _took(r: RolloutView) -> str:
     """Until it ended; an active one is at it for so long by this machine's clock."""
     end = time.time() if r.active else r.state_since
-    return lasted(end - r.created_at) + (" so far" if r.active else "")
+    return lasted(end - r.created_at) + ("…" if r.active else "")
 
 
 def _card(r: RolloutView) -> list[str]:

@@ -11,6 +11,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy import text
+
 from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.adapters.redis.bus import RedisBus
 from controlplane.adapters.redis.client import open_redis
@@ -26,6 +28,11 @@ from tests.shells import Shell
 from tests.waiting import eventually
 
 OLD, NEW = a_release("1.0.0"), a_release("1.1.0")
+SLOTS = (
+    SlotReport(1, OLD.spec, Phase.HEALTHY, "10.0.0.1:1", restarts=2),
+    SlotReport(2, NEW.spec, Phase.HEALTHY, "10.0.0.1:2"),
+)
+REPORT = HostReport("host-a", 1, 1, slots=SLOTS, agent_version="1")
 
 
 async def begun(shell: Shell, *words: str) -> Process:
@@ -61,11 +68,7 @@ async def half_way(shell: Shell) -> None:
     )
     members = (Member("host-a", 1, "10.0.0.1:1"), Member("host-a", 2, "10.0.0.1:2"))
     await store.commit(1, seen, Changes(slots=slots, table=Table(1, frozenset(members))))
-    reports = (
-        SlotReport(1, OLD.spec, Phase.HEALTHY, "10.0.0.1:1", restarts=2),
-        SlotReport(2, NEW.spec, Phase.HEALTHY, "10.0.0.1:2"),
-    )
-    await store.report(HostReport("host-a", 1, 1, slots=reports, agent_version="1"))
+    await store.report(REPORT)
     await lead(shell.engine, State.ABORTED, "aborted by alice")
 
 
@@ -76,9 +79,12 @@ async def test_a_mixed_fleet_looks_mixed_in_every_list(shell: Shell) -> None:
     assert "1.0.0, 1.1.0 (mixed)" in await shell.told("host", "list")
 
 
-async def test_one_screen_shows_releases_leader_rollout_drift_and_restarts(shell: Shell) -> None:
+async def test_one_screen_shows_releases_leader_rollout_drift_and_restarts(
+    shell: Shell, redis_url: str
+) -> None:
     await half_way(shell)
-    told = await shell.told("status", ENVIRONMENT)
+    async with answering(shell, redis_url, {}):
+        told = await shell.told("status", ENVIRONMENT)
     for said in (
         "local  1.0.0",
         "2 of 4 available; 1 × 1.0.0, 1 × 1.1.0 (mixed)",
@@ -117,9 +123,9 @@ async def test_an_environment_stands_for_its_active_or_latest_rollout(shell: She
 async def test_the_list_of_rollouts_says_when_how_long_and_why(shell: Shell) -> None:
     await half_way(shell)
     head, latest, _ = (await shell.told("rollout", "list")).splitlines()
-    for column in ("FROM", "TO", "STATE", "BEGAN", "TOOK", "REASON"):
+    for column in ("FROM", "TO", "STATE", "BEGAN", "TOOK", "WHY"):
         assert column in head
-    assert latest.endswith("ticket 4711")
+    assert latest.endswith("alice: ticket 4711")
     assert " 0 s " in latest
 
 
@@ -148,15 +154,18 @@ async def test_a_log_that_is_followed_ends_quietly_when_its_reader_goes(shell: S
 
 
 @asynccontextmanager
-async def answering(redis_url: str, host: str, logs: dict[int, list[str]]) -> AsyncIterator[None]:
-    """An agent that answers for the logs of its slots."""
+async def answering(
+    shell: Shell, redis_url: str, logs: dict[int, list[str]]
+) -> AsyncIterator[None]:
+    """An agent of host-a that reports, and answers for the logs of its slots."""
 
     async def answer() -> None:
-        redis = open_redis(redis_url)
+        redis, store = open_redis(redis_url), PostgresStore(shell.engine, ENVIRONMENT)
         try:
-            requests = RedisLogRequests(redis, ENVIRONMENT, host)
-            async with RedisBus(redis, ENVIRONMENT, (topic(host),)) as bus:
+            requests = RedisLogRequests(redis, ENVIRONMENT, "host-a")
+            async with RedisBus(redis, ENVIRONMENT, (topic("host-a"),)) as bus:
                 while True:
+                    await store.report(REPORT)
                     while (asked := await requests.next()) is not None:
                         lines = logs.get(asked.slot, [])[-asked.lines :]
                         await requests.answer(asked, LogAnswer(tuple(lines)))
@@ -175,7 +184,7 @@ async def answering(redis_url: str, host: str, logs: dict[int, list[str]]) -> As
 async def test_logs_of_all_instances_stand_behind_their_names(shell: Shell, redis_url: str) -> None:
     await half_way(shell)
     logs = {1: [f"one {n}" for n in range(20)], 2: ["two"]}
-    async with answering(redis_url, "host-a", logs):
+    async with answering(shell, redis_url, logs):
         told = await shell.told("logs", ENVIRONMENT, "-n", "2")
         assert sorted(told.splitlines()) == [
             "host-a/1  one 18",
@@ -197,7 +206,7 @@ async def test_logs_of_all_instances_stand_behind_their_names(shell: Shell, redi
 async def test_a_followed_log_goes_on_with_what_is_written(shell: Shell, redis_url: str) -> None:
     await half_way(shell)
     logs = {1: ["before"], 2: []}
-    async with answering(redis_url, "host-a", logs):
+    async with answering(shell, redis_url, logs):
         following = await started(shell, "logs", "--follow", ENVIRONMENT)
         assert following.stdout is not None
         assert await following.stdout.readline() == b"host-a/1  before\n"
@@ -225,3 +234,12 @@ async def test_a_revoked_operator_is_listed_and_locked_out(shell: Shell) -> None
     ]
     last = await shell.camp("operator", "revoke", "alice")
     assert (last.exit_code, "last operator" in last.stderr) == (1, True)
+
+
+async def test_logs_of_a_silent_host_are_said_to_be_out_of_reach_at_once(shell: Shell) -> None:
+    await half_way(shell)
+    async with shell.engine.begin() as connection:
+        await connection.execute(text("UPDATE hosts SET seen_at = seen_at - interval '1 hour'"))
+    result = await shell.camp("logs", ENVIRONMENT)
+    assert result.stdout == ""
+    assert result.stderr.startswith("host-a: its agent does not report")
