@@ -2,6 +2,9 @@
 
 set positional-arguments := true
 
+# What runs long says itself how it ended, also by Ctrl-C: [no-exit-message] keeps just from
+# adding a line about signals.
+
 # `uv run` tells what it starts where uv is: it need not be on PATH.
 uv := env("UV", "uv")
 
@@ -31,6 +34,7 @@ types:
     {{uv}} run --frozen mypy
 
 # Run the tests with coverage, or only those named: just test tests/unit -k lease
+[no-exit-message]
 test *ARGS:
     #!/bin/sh
     set -eu
@@ -44,18 +48,22 @@ image TAG="camp:dev":
     {{uv}} run --frozen containers/build.sh "$1"
 
 # Run the tests on a Docker engine; as root on Debian without one, an engine comes and goes
+[no-exit-message]
 test-docker *ARGS:
     {{uv}} run --frozen containers/base/engine.sh run pytest tests/docker -m docker "$@"
 
 # Simulate rollouts with faults: just sim 42, just sim 1..20000
+[no-exit-message]
 sim *ARGS:
     {{uv}} run --frozen python -m tests.simulation.run "$@"
 
 # Deploy, fail and roll back under load, all on this machine
+[no-exit-message]
 demo *ARGS:
     {{uv}} run --frozen camp demo "$@"
 
 # Run a benchmark: just bench rollout
+[no-exit-message]
 bench NAME *ARGS:
     #!/bin/sh
     set -eu
@@ -64,6 +72,7 @@ bench NAME *ARGS:
     exec {{uv}} run --frozen python -m "benchmarks.$name" "$@"
 
 # Fuzz the service by its OpenAPI document: just fuzz --cases 400
+[no-exit-message]
 fuzz *ARGS:
     {{uv}} run --frozen python -m tests.fuzzing.run "$@"
 
@@ -72,6 +81,7 @@ migrate *ARGS:
     {{uv}} run --frozen camp migrate "$@"
 
 # Keep PostgreSQL, Redis and Traefik running until Ctrl-C
+[no-exit-message]
 servers:
     {{uv}} run --frozen python -m controlplane.embedded.servers
 

@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from camp import __version__
+
 if TYPE_CHECKING:
     from camp.config.settings import Settings
 
 # Commands that live elsewhere: name -> "module:attribute" of a click command.
 LAZY_COMMANDS: dict[str, str] = {
     "agent": "controlplane.cli.agent:agent",
+    "completion": "controlplane.cli.completion:completion",
     "demo": "controlplane.cli.demo:demo",
     "env": "controlplane.cli.env:env",
     "events": "controlplane.cli.events:events",
     "files": "camp.files.commands:files",
     "host": "controlplane.cli.host:host",
+    "logs": "controlplane.cli.logs:logs",
     "migrate": "controlplane.cli.migrate:migrate",
     "operator": "controlplane.cli.operator:operator",
     "release": "controlplane.cli.release:release",
     "rollout": "controlplane.cli.rollout:rollout",
     "smoke": "controlplane.cli.smoke:smoke",
+    "status": "controlplane.cli.status:status",
 }
 
 
@@ -54,6 +59,7 @@ class LazyGroup(click.RichGroup):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="camp")
 def main() -> None:
     """camp: a GenAI back office that carries out its own deployment.
 
@@ -83,7 +89,8 @@ def serve(host: str | None, port: int | None) -> None:
     sys.exit(run(settings))
 
 
-@main.group("settings")
+# Of its own class: a group made by another one would be lazy, too, and list the root's commands.
+@main.group("settings", cls=click.RichGroup)
 def settings_group() -> None:
     """Look at the configuration without starting anything.
 

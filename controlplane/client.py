@@ -15,22 +15,10 @@ import httpx
 import msgspec
 from httpx_sse import EventSource, SSEError
 
-from controlplane.domain.errors import (
-    AgentSilent,
-    BundleError,
-    BusUnavailable,
-    Conflict,
-    ControlError,
-    Fenced,
-    Invalid,
-    NotAllowed,
-    NotFound,
-    RuntimeUnavailable,
-    Stale,
-    StoreUnavailable,
-    Unavailable,
-)
+from controlplane.answers import decode, refusal
+from controlplane.domain.errors import ControlError, NotFound, Unavailable
 from controlplane.domain.model import Kind, Release
+from controlplane.domain.naming import ROLLOUT_ID
 from controlplane.wire import (
     AcceptTruth,
     EnvironmentApplied,
@@ -42,50 +30,28 @@ from controlplane.wire import (
     InstanceView,
     LeadView,
     LogView,
-    Problem,
+    OperatorRevoked,
+    OperatorView,
     PutEnvironment,
     ReleaseAdded,
     ReleaseView,
+    RevokeOperator,
     RolloutView,
     StartRollout,
+    StatusView,
     SteerRollout,
     TruthAccepted,
     Why,
 )
 
 T = TypeVar("T")
-KNOWN: tuple[type[ControlError], ...] = (
-    AgentSilent,
-    BundleError,
-    BusUnavailable,
-    Conflict,
-    Fenced,
-    Invalid,
-    NotAllowed,
-    NotFound,
-    RuntimeUnavailable,
-    Stale,
-    StoreUnavailable,
-    Unavailable,
-)
-BY_CODE = {error.code: error for error in KNOWN}
-BY_STATUS: dict[int, type[ControlError]] = {
-    400: Invalid,
-    401: NotAllowed,
-    403: NotAllowed,
-    404: NotFound,
-    409: Conflict,
-    422: Invalid,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
-}
 TIMEOUT_S = 10.0
 # Heartbeats come every 10 s: a stream that is silent for longer than this is dead.
 STREAM_SILENCE_S = 30.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 WATCH_INTERVAL_S = 0.5
+FIRST_PATIENCE_S = 2.0
 
 
 class WaitedTooLong(ControlError):
@@ -110,7 +76,7 @@ class ControlClient:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         patience_s: float = 15.0,
-        first_patience_s: float = 2.0,
+        first_patience_s: float = FIRST_PATIENCE_S,
     ) -> None:
         self._url = url.rstrip("/")
         self._patience_s = patience_s
@@ -189,6 +155,21 @@ class ControlClient:
         )
         return await self._send("POST", "/rollouts", wish, RolloutView)
 
+    async def meant(self, subject: str) -> RolloutView:
+        """A rollout by its id, or by its environment's name: the active one, or the latest.
+
+        Raises NotFound, also for an environment that never had one.
+        """
+        if ROLLOUT_ID.fullmatch(subject):
+            return await self.rollout(subject)
+        # At most one is active, and nothing begins beside it: it is the latest, too.
+        latest = await self.rollouts(subject, limit=1)
+        if not latest:
+            raise NotFound(
+                f"{subject} has had no rollout yet; see camp rollout start --help for the first."
+            )
+        return latest[0]
+
     async def steer(
         self, rollout: str, command: str, *, reason: str = "", expected_version: int | None = None
     ) -> RolloutView:
@@ -227,6 +208,18 @@ class ControlClient:
         """Empty a host, let it carry instances again, or take it out for good."""
         path = f"/hosts/{_part(environment)}/{_part(host)}/{order}"
         return await self._send("POST", path, HostOrder(reason=reason), HostAnswer)
+
+    async def status(self, environment: str) -> StatusView:
+        """One environment on one screen."""
+        return await self._get(f"/status/{_part(environment)}", StatusView)
+
+    async def operators(self) -> list[OperatorView]:
+        return await self._get("/operators", list[OperatorView])
+
+    async def revoke_operator(self, name: str, reason: str = "") -> OperatorRevoked:
+        """Make an operator's token unknown; again is no error."""
+        path = f"/operators/{_part(name)}/revoke"
+        return await self._send("POST", path, RevokeOperator(reason=reason), OperatorRevoked)
 
     async def why(self, rollout: str) -> Why:
         return await self._get(f"/why/{_part(rollout)}", Why)
@@ -303,7 +296,7 @@ class ControlClient:
         ) as response:
             if response.status_code != 200:
                 await response.aread()
-                raise _error(response)
+                raise refusal(response)
             self._reached = True
             yield None
             async for sse in EventSource(response).aiter_sse():
@@ -341,8 +334,8 @@ class ControlClient:
                 raise self._unreachable(error) from error
             if response.is_success:
                 self._reached = True
-                return _decode(response, kind, self._url)
-            problem = _error(response)
+                return decode(response, kind, self._url)
+            problem = refusal(response)
             if response.status_code not in (502, 503, 504):
                 raise problem
             await patience.pause(problem)
@@ -378,26 +371,3 @@ def _query(**given: object) -> dict[str, str]:
 def _part(name: str) -> str:
     """A name as one part of a path."""
     return quote(name, safe="") or "-"
-
-
-def _decode(response: httpx.Response, kind: type[T], url: str) -> T:
-    try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.DecodeError as error:
-        raise Unavailable(
-            f"What answers at {url} is no control plane of this version ({error}); "
-            "check --url, or use the camp that belongs to it."
-        ) from error
-
-
-def _error(response: httpx.Response) -> ControlError:
-    try:
-        problem = msgspec.json.decode(response.content, type=Problem)
-    except msgspec.DecodeError:
-        problem = Problem(status=response.status_code)
-    kind = BY_CODE.get(problem.code) or BY_STATUS.get(response.status_code, ControlError)
-    return kind(
-        problem.detail
-        or f"{response.request.url.host} answered {response.status_code} without a reason; "
-        "try again, or see the instance's log."
-    )

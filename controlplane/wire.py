@@ -52,6 +52,8 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     applied_by: str
     applied_at: float
     follow: FollowView | None = None
+    # By version, how many slots shall run it.
+    runs: dict[str, int] = field(default_factory=dict)
 
 
 class EnvironmentApplied(Struct, frozen=True, kw_only=True):
@@ -169,6 +171,7 @@ class InstanceView(Struct, frozen=True, kw_only=True):
     silent: bool
     since: float
     detail: str
+    restarts: int = 0
 
 
 class HostView(Struct, frozen=True, kw_only=True):
@@ -249,6 +252,48 @@ class Why(Struct, frozen=True, kw_only=True):
     next_actions: tuple[str, ...]
     leader: LeaderView | None
     version: int
+
+
+class StatusView(Struct, frozen=True, kw_only=True):
+    """One environment on one screen, by one look.
+
+    `rollout` is the active one, or the latest; `why` explains it. `drift`: what differs from the
+    release that holds; empty while a rollout is active, which changes things on purpose.
+    `leader_fault` says why nobody could be asked who leads.
+    """
+
+    environment: EnvironmentView
+    now: float
+    hosts: tuple[HostView, ...]
+    leader: LeaderView | None
+    leader_fault: str
+    table_revision: int
+    admitted: int
+    rollout: RolloutView | None
+    why: Why | None
+    drift: tuple[str, ...]
+
+
+class OperatorView(Struct, frozen=True, kw_only=True):
+    """Who may use the control API; `revoked_at` is None for those who still may."""
+
+    name: str
+    created_at: float
+    revoked_at: float | None = None
+    revoked_by: str = ""
+
+
+class RevokeOperator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The wish that an operator's token works no longer."""
+
+    reason: str = ""
+
+
+class OperatorRevoked(Struct, frozen=True, kw_only=True):
+    """The operator after it; `changed` is false when the token was unknown before."""
+
+    operator: OperatorView
+    changed: bool
 
 
 class Problem(Struct, frozen=True, kw_only=True):

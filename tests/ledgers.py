@@ -57,7 +57,9 @@ async def lead(
     seen = await store.observe()
     assert seen.rollout is not None
     after = enter(seen.rollout, state, seen.now, cause)
-    held = (after.target, seen.environment.current) if state is State.SUCCEEDED else None
+    # After a rollback by command nothing is noted that one could go back to.
+    previous = seen.environment.current if after.kind is Kind.DEPLOY else None
+    held = (after.target, previous) if state is State.SUCCEEDED else None
     await store.commit(epoch, seen, Changes(rollout=after, held=held, events=(("state", cause),)))
     return after
 

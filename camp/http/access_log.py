@@ -59,7 +59,7 @@ class AccessLayer:
         route = scope.get("path_template") or UNMATCHED
         method = str(scope.get("method", ""))
         self._metrics.observe(method, route, reply.status, duration_s)
-        write = log.debug if scope["path"] in PROBES else log.info
+        write = log.debug if quiet(scope["path"], route) else log.info
         write(
             "request",
             method=method,
@@ -69,6 +69,14 @@ class AccessLayer:
             bytes=reply.size,
             user=getattr(scope.get("user"), "user_id", None),
         )
+
+
+def quiet(path: str, route: str) -> bool:
+    """Whether a request is noise in a log that people read.
+
+    Reading a log must not write into it: who follows one would soon read of nothing else.
+    """
+    return path in PROBES or route.endswith("/logs")
 
 
 class _Reply:

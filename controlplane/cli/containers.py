@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from controlplane.cli.common import Finite
 from controlplane.domain.errors import Invalid
 
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ class Containers:
     cpus: float | None
     memory: str | None
     volumes: tuple[str, ...]
+
+    def arguments(self) -> list[str]:
+        """The options that ask for the same again, from any folder."""
+        given = ["--runtime", "docker", "--env-file", str(self.env_file.absolute())]
+        given += ["--network", self.network] if self.network else []
+        given += ["--cpus", f"{self.cpus:g}"] if self.cpus else []
+        given += ["--memory", self.memory] if self.memory else []
+        for volume in self.volumes:
+            given += ["--volume", volume]
+        return given
 
     def placement(
         self, environment: str, host: str, address: str, folder: Path, token: str
@@ -66,7 +77,7 @@ def runtime_options(command: Callable[..., T]) -> Callable[..., T]:
         help="docker: NAME=VALUE lines that containers start with; mode 0600.",
     )
     @click.option("--network", default="", help="docker: reach containers in this network.")
-    @click.option("--cpus", type=click.FloatRange(min=0.01), help="docker: CPUs of a container.")
+    @click.option("--cpus", type=Finite(min=0.01), help="docker: CPUs of a container.")
     @click.option("--memory", help="docker: memory of a container, such as 512m.")
     @click.option(
         "--volume",

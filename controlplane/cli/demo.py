@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from controlplane.cli.common import ExitCode, json_option, leave, print_json
+from controlplane.cli.common import ExitCode, Finite, json_option, leave, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from controlplane.demo.site import Site
 
 T = TypeVar("T")
-# The shell's way to say "ended by Ctrl-C".
-INTERRUPTED = 130
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave everything running until Ctrl-C.")
 @click.option(
     "--rate",
-    type=click.FloatRange(1, 5000),
+    type=Finite(1, 5000),
     default=150.0,
     show_default=True,
     help="Requests a second through Traefik.",
@@ -82,7 +80,7 @@ def demo(
         report = asyncio.run(_stoppable(_demo(options, runtime, console)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("Stopped; nothing of the demo runs any more.")
-        sys.exit(INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
     if as_json:
         print_json(report)
     leave(ExitCode.SUCCEEDED if report.passed else ExitCode.ERROR)
@@ -98,6 +96,7 @@ async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
 
 async def _demo(options: Options, runtime: str, console: Console) -> Report:
     from controlplane.demo.board import Board
+    from controlplane.demo.keeping import keep
     from controlplane.demo.scenario import SAMPLE_INTERVAL_S, play
     from controlplane.demo.screen import shown, summary
     from controlplane.demo.site import opened
@@ -118,7 +117,7 @@ async def _demo(options: Options, runtime: str, console: Console) -> Report:
         console.print(f"Report and logs: {options.folder}", soft_wrap=True)
         if options.keep:
             _explain(site, console)
-            await asyncio.Event().wait()
+            await keep(site, console.print)
     return report
 
 
@@ -134,8 +133,21 @@ def _hosting(runtime: str, folder: Path) -> Hosting:
     return Processes(folder, sources())
 
 
+def _camp() -> str:
+    """How to call the camp that runs here, from the folder it was called in.
+
+    Not by its bare name: `uv run` puts it on its own PATH only.
+    """
+    program = Path(sys.executable).with_name("camp")
+    if not program.exists():
+        return f"{sys.executable} -m camp"
+    here = Path.cwd()
+    return str(program.relative_to(here) if program.is_relative_to(here) else program)
+
+
 def _explain(site: Site, console: Console) -> None:
     """Where everything is, and what could be tried next."""
+    camp = _camp()
     lines = (
         "",
         f"Traefik    {site.servers.traefik.url}",
@@ -143,12 +155,12 @@ def _explain(site: Site, console: Console) -> None:
         f"database   {site.environ['DATABASE_URL']}",
         f"redis      {site.environ['REDIS_URL']}",
         "",
-        "Try, in another terminal:",
+        "Try, in another terminal, in this folder:",
         f"  export CAMP_URL={site.servers.traefik.url} CAMP_TOKEN={site.token}",
-        "  uv run camp host list",
-        f"  uv run camp rollout start {site.environment} 1.1.0 --watch",
-        f"  uv run camp rollout rollback {site.environment} --reason 'only a try'",
-        "  uv run camp events --follow",
+        f"  {camp} status {site.environment}",
+        f"  {camp} rollout start {site.environment} 1.1.0 --watch",
+        f"  {camp} rollout rollback {site.environment} --reason 'only a try'",
+        f"  {camp} logs --follow {site.environment}",
         "",
         "Ctrl-C ends everything.",
     )

@@ -11,7 +11,8 @@ import msgspec
 import rich_click as click
 
 from controlplane.cli.common import Connection, connected, run, stamp, table, typed
-from controlplane.domain.errors import Invalid
+from controlplane.cli.env_diff import differences, hint
+from controlplane.domain.errors import ControlError, Invalid
 from controlplane.domain.follow import TagSeen
 from controlplane.domain.policy import Draft, draft
 from controlplane.wire import (
@@ -21,6 +22,9 @@ from controlplane.wire import (
     PutEnvironment,
     TruthAccepted,
 )
+
+# For an answer that is only an addition.
+BRIEFLY_S = 0.5
 
 
 @click.group()
@@ -33,22 +37,63 @@ def env() -> None:
 
 @env.command("apply")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Check the file and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @connected
 def apply(file: Path, dry_run: bool, connection: Connection) -> None:
     """Create or change the environments of a TOML file.
 
-    The file holds [environments.NAME] tables, or one environment with a name of its own.
+    The file holds [environments.NAME] tables, or one environment with a name of its own. What
+    differs is listed. Nothing on any host moves by this: that is what rollouts are for.
 
     Example: camp env apply environments.toml --dry-run
     """
     tables = read(file)
     drafts = [draft(name, table_) for name, table_ in tables.items()]
     if dry_run:
-        connection.show(drafts, lambda: [f"{d.name}: good; nothing was sent" for d in drafts])
+        _rehearse(connection, drafts)
         return
-    applied = run(_apply(connection, drafts, tables))
-    connection.show(applied, lambda: [_line(answer) for answer in applied])
+    before, applied = run(_apply(connection, drafts, tables))
+    connection.show(
+        applied,
+        lambda: [
+            line
+            for answer, d in zip(applied, drafts, strict=True)
+            for line in _lines(answer, d, before.get(d.name))
+        ],
+    )
+
+
+def _rehearse(connection: Connection, drafts: list[Draft]) -> None:
+    """A file can be checked anywhere; what it would change is known where the control plane is."""
+
+    async def work() -> dict[str, EnvironmentView]:
+        async with connection.client(first_patience_s=BRIEFLY_S) as client:
+            return {e.name: e for e in await client.environments()}
+
+    try:
+        there = run(work())
+    except ControlError as error:
+        shown = [msgspec.to_builtins(d) for d in drafts]
+        connection.show(shown, lambda: [f"{d.name}: good; nothing was sent" for d in drafts])
+        if not connection.as_json:
+            click.echo(f"Not compared with what is there: {error.sentence}", err=True)
+        return
+    changes = {d.name: differences(there.get(d.name), d) for d in drafts}
+    shown = [
+        msgspec.to_builtins(d) | {"changes": [c.strip() for c in changes[d.name]]} for d in drafts
+    ]
+    connection.show(
+        shown,
+        lambda: [line for d in drafts for line in _would(d, there.get(d.name), changes[d.name])],
+    )
+
+
+def _would(d: Draft, before: EnvironmentView | None, changes: list[str]) -> list[str]:
+    if before is None:
+        return [f"{d.name}: would be created; nothing was sent"]
+    if not changes:
+        return [f"{d.name}: would not change; nothing was sent"]
+    return [f"{d.name}: would change; nothing was sent", *changes]
 
 
 @env.command("list")
@@ -64,7 +109,7 @@ def list_(connection: Connection) -> None:
             return await client.environments()
 
     found = run(work())
-    head = ("NAME", "VERSION", "HOSTS", "CURRENT", "PREVIOUS", "ROLLOUT")
+    head = ("NAME", "VERSION", "HOSTS", "CURRENT", "PREVIOUS", "RUNS", "ROLLOUT")
     rows = [
         (
             e.name,
@@ -72,6 +117,7 @@ def list_(connection: Connection) -> None:
             len(e.hosts),
             e.current and e.current.version,
             e.previous and e.previous.version,
+            runs(e),
             e.active_rollout,
         )
         for e in found
@@ -130,6 +176,12 @@ def accept_truth(name: str, yes: str | None, reason: str, connection: Connection
     )
 
 
+def runs(found: EnvironmentView) -> str:
+    """How many slots shall run which version; more than one version is said to be mixed."""
+    text = ", ".join(f"{count} × {version}" for version, count in found.runs.items())
+    return f"{text} (mixed)" if len(found.runs) > 1 else text
+
+
 def read(file: Path) -> dict[str, Mapping[str, Any]]:
     """The environments of a file by name. Raises Invalid, with the line where TOML breaks off."""
     try:
@@ -170,9 +222,11 @@ def _single(file: Path, document: dict[str, Any]) -> dict[str, Mapping[str, Any]
 
 async def _apply(
     connection: Connection, drafts: list[Draft], tables: dict[str, Mapping[str, Any]]
-) -> list[EnvironmentApplied]:
+) -> tuple[dict[str, EnvironmentView], list[EnvironmentApplied]]:
+    """(what was there before, by name; what is there now)."""
     async with connection.client() as client:
-        return [
+        before = {e.name: e for e in await client.environments()}
+        return before, [
             await client.apply(
                 d.name,
                 PutEnvironment(
@@ -186,10 +240,11 @@ async def _apply(
         ]
 
 
-def _line(answer: EnvironmentApplied) -> str:
-    environment = answer.environment
-    verb = "is now at" if answer.changed else "has not changed; it is at"
-    return f"{environment.name} {verb} version {environment.version}"
+def _lines(answer: EnvironmentApplied, d: Draft, before: EnvironmentView | None) -> list[str]:
+    name, version = answer.environment.name, answer.environment.version
+    if not answer.changed:
+        return [f"{name} has not changed; it is at version {version}"]
+    return [f"{name} is now at version {version}", *differences(before, d), hint(before, name)]
 
 
 def _card(found: EnvironmentView) -> list[str]:
@@ -200,6 +255,7 @@ def _card(found: EnvironmentView) -> list[str]:
         ("edges", ", ".join(found.edges)),
         ("current", found.current.version if found.current else "-"),
         ("previous", found.previous.version if found.previous else "-"),
+        ("runs", runs(found) or "-"),
         ("rollout", found.active_rollout or "-"),
     ]
     policy = msgspec.to_builtins(found.policy)

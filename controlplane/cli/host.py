@@ -6,7 +6,7 @@ from typing import Literal
 
 import rich_click as click
 
-from controlplane.cli.common import Connection, connected, run, table, typed
+from controlplane.cli.common import Connection, connected, place, run, table, typed
 from controlplane.client import ControlClient
 from controlplane.domain.errors import Invalid, NotFound
 from controlplane.domain.reports import MAX_LOG_LINES
@@ -32,20 +32,21 @@ def list_(environment: str | None, connection: Connection) -> None:
     Example: camp host list --environment production
     """
     found = run(_hosts(connection, environment))
-    head = ("ENVIRONMENT", "HOST", "AGENT", "LAST SEEN", "SETTLED", "INSTANCES")
+    head = ("ENVIRONMENT", "HOST", "AGENT", "LAST SEEN", "SETTLED", "INSTANCES", "RUNS")
     rows = [(h.environment, h.name, h.agent_version, _seen(h), *_counts(h)) for h in found]
     connection.show(found, lambda: table(head, rows))
 
 
 @host.command("show")
-@click.argument("name")
+@click.argument("name", metavar="HOST")
 @click.option("--environment", "-e", help="Where a host belongs to several environments.")
 @connected
 def show(name: str, environment: str | None, connection: Connection) -> None:
-    """Show one host and its instances.
+    """Show one host and its instances; an instance's name, such as host-a/1, means its host.
 
     Example: camp host show host-a
     """
+    name = name.partition("/")[0]
     found = [h for h in run(_hosts(connection, environment)) if h.name == name]
     if not found:
         raise NotFound(f"There is no host {name!r}; see camp host list.")
@@ -54,8 +55,8 @@ def show(name: str, environment: str | None, connection: Connection) -> None:
 
 
 @host.command("logs")
-@click.argument("name", metavar="HOST")
-@click.argument("slot", type=click.IntRange(min=1))
+@click.argument("name", metavar="HOST/SLOT")
+@click.argument("slot", required=False, type=click.IntRange(min=1))
 @click.option(
     "--lines",
     "-n",
@@ -66,11 +67,17 @@ def show(name: str, environment: str | None, connection: Connection) -> None:
 )
 @click.option("--environment", "-e", help="Where a host belongs to several environments.")
 @connected
-def logs(name: str, slot: int, lines: int, environment: str | None, connection: Connection) -> None:
-    """Print what an instance wrote last, read by its host's agent now.
+def logs(
+    name: str, slot: int | None, lines: int, environment: str | None, connection: Connection
+) -> None:
+    """Print what an instance wrote last, read by its host's agent now; `HOST SLOT` does as well.
 
-    Example: camp host logs host-a 1 --lines 200
+    All instances at once, and on and on: camp logs --follow ENVIRONMENT.
+
+    Example: camp host logs host-a/1 --lines 200
     """
+    if slot is None:
+        name, slot = place(name)
     found = run(_log(connection, environment, name, slot, lines))
     connection.show(found, lambda: found.lines)
 
@@ -145,25 +152,32 @@ async def _order(
     reason: str,
 ) -> HostAnswer:
     async with connection.client() as client:
-        return await client.order_host(await _place(client, environment, name), name, order, reason)
+        host = await _host(client, environment, name)
+        return await client.order_host(host.environment, name, order, reason)
 
 
-async def _place(client: ControlClient, environment: str | None, name: str) -> str:
-    """The environment of a host. Raises NotFound, and Invalid when there are several."""
-    places = {h.environment for h in await client.hosts(environment) if h.name == name}
+async def _host(client: ControlClient, environment: str | None, name: str) -> HostView:
+    """The host of that name. Raises NotFound, and Invalid when there are several."""
+    places = [h for h in await client.hosts(environment) if h.name == name]
     if not places:
         raise NotFound(f"There is no host {name!r}; see camp host list.")
     if len(places) > 1:
-        known = ", ".join(sorted(places))
+        known = ", ".join(sorted(h.environment for h in places))
         raise Invalid(f"{name} is a host of {known}; name one with --environment.")
-    return places.pop()
+    return places[0]
 
 
 async def _log(
     connection: Connection, environment: str | None, name: str, slot: int, lines: int
 ) -> LogView:
     async with connection.client() as client:
-        return await client.logs(await _place(client, environment, name), name, slot, lines)
+        host = await _host(client, environment, name)
+        found = await client.logs(host.environment, name, slot, lines)
+    # What an ended instance wrote is kept, so it is only now that a slot may turn out unknown.
+    if not found.lines and slot not in {i.slot for i in host.instances}:
+        known = ", ".join(f"{name}/{i.slot}" for i in host.instances) or "none"
+        raise NotFound(f"There is no instance {name}/{slot} and no log of it; {name} has {known}.")
+    return found
 
 
 async def _hosts(connection: Connection, environment: str | None) -> list[HostView]:
@@ -177,9 +191,16 @@ def _seen(one: HostView) -> str:
     return f"{one.silent_s:.1f} s ago" + (" (silent)" if one.silent else "")
 
 
-def _counts(one: HostView) -> tuple[str, str]:
+def _counts(one: HostView) -> tuple[str, str, str]:
     available = sum(i.available for i in one.instances)
-    return "yes" if one.settled else "no", f"{available}/{len(one.instances)} available"
+    settled = "yes" if one.settled else "no"
+    return settled, f"{available}/{len(one.instances)} available", _runs(one)
+
+
+def _runs(one: HostView) -> str:
+    """Each version that its instances are of; two of them stand out."""
+    versions = sorted({i.version for i in one.instances})
+    return ", ".join(versions) + (" (mixed)" if len(versions) > 1 else "")
 
 
 def _card(one: HostView) -> list[str]:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import rich_click as click
 
-from controlplane.cli.common import Connection, connected, exit_code, leave, run, stamp, table
+from controlplane.cli.common import (
+    Connection,
+    Finite,
+    StoppedWatching,
+    connected,
+    day,
+    exit_code,
+    lasted,
+    leave,
+    run,
+    said,
+    stamp,
+    table,
+)
 from controlplane.cli.watch import watch as watch_rollout
 from controlplane.client import ControlClient
+from controlplane.domain.model import Kind
 from controlplane.domain.naming import ROLLOUT_ID
 from controlplane.wire import RolloutView, Why
 
@@ -18,15 +35,19 @@ timeout = click.option(
     "timeout_s",
     default=DEFAULT_TIMEOUT_S,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     help="Seconds to watch; the rollout goes on after them.",
 )
-reason_option = click.option("--reason", default="", help="Why; kept in the log.")
+reason_option = click.option("--reason", callback=said, help="Why; kept in the log.")
+subject = click.argument("rollout", metavar="ROLLOUT|ENVIRONMENT")
 
 
 @click.group()
 def rollout() -> None:
     """Rollouts. A watched one ends with 0 succeeded, 3 rolled back, 4 failed, 5 timed out.
+
+    Where a rollout is named, an environment's name does as well: it means the active rollout
+    there, or the latest.
 
     Example: camp rollout start production 1.1.0 --watch
     """
@@ -66,7 +87,7 @@ def start(
 @rollout.command("rollback")
 @click.argument("subject", metavar="ENVIRONMENT|ROLLOUT")
 @click.option("--to", "version", help="This release instead of the previous one.")
-@click.option("--reason", required=True, help="Why; kept in the log.")
+@click.option("--reason", required=True, callback=said, help="Why; kept in the log.")
 @watching
 @timeout
 @connected
@@ -88,25 +109,34 @@ def rollback(
 
     async def work() -> RolloutView:
         async with connection.client() as client:
-            if ROLLOUT_ID.fullmatch(subject):
-                begun = await client.steer(subject, "rollback", reason=reason)
-            else:
-                begun = await client.go_back(subject, version, reason=reason)
+            begun = await _back(client, subject, version, reason)
             return await _finish(client, begun, connection, timeout_s if watch else None)
 
     _end(run(work()), connection, waited=watch)
 
 
+async def _back(
+    client: ControlClient, subject: str, version: str | None, reason: str
+) -> RolloutView:
+    if ROLLOUT_ID.fullmatch(subject):
+        return await client.steer(subject, "rollback", reason=reason)
+    active = (await client.environment(subject)).active_rollout
+    if active is not None and version is None:
+        return await client.steer(active, "rollback", reason=reason)
+    return await client.go_back(subject, version, reason=reason)
+
+
 def _command(name: str, help_: str) -> click.Command:
-    @click.command(name, help=f"{help_}\n\nExample: camp rollout {name} r-20261123-142530-7f3a")
-    @click.argument("rollout")
+    @click.command(name, help=f"{help_}\n\nExample: camp rollout {name} production")
+    @subject
     @click.option("--expect", "version", type=int, help="Only if its row still has this version.")
     @reason_option
     @connected
     def command(rollout: str, version: int | None, reason: str, connection: Connection) -> None:
         async def work() -> RolloutView:
             async with connection.client() as client:
-                return await client.steer(rollout, name, reason=reason, expected_version=version)
+                meant = (await client.meant(rollout)).id
+                return await client.steer(meant, name, reason=reason, expected_version=version)
 
         _end(run(work()), connection, waited=False)
 
@@ -137,69 +167,58 @@ def list_(environment: str | None, limit: int, connection: Connection) -> None:
             return await client.rollouts(environment, limit)
 
     found = run(work())
-    head = ("ROLLOUT", "ENVIRONMENT", "KIND", "FROM", "TO", "STATE", "BY")
-    rows = [
-        (
-            r.id,
-            r.environment,
-            r.kind,
-            r.source and r.source.version,
-            r.target.version,
-            r.state,
-            r.created_by,
-        )
-        for r in found
-    ]
+    head = ("ROLLOUT", "WHERE", "FROM", "TO", "STATE", "BEGAN", "TOOK", "BY, AND WHY")
+    rows = [_row(one) for one in found]
     connection.show(found, lambda: table(head, rows))
 
 
 @rollout.command("show")
-@click.argument("rollout")
+@subject
 @connected
 def show(rollout: str, connection: Connection) -> None:
     """Show one rollout.
 
-    Example: camp rollout show r-20261123-142530-7f3a --json
+    Example: camp rollout show production --json
     """
 
     async def work() -> RolloutView:
         async with connection.client() as client:
-            return await client.rollout(rollout)
+            return await client.meant(rollout)
 
     found = run(work())
     connection.show(found, lambda: _card(found))
 
 
 @rollout.command("watch")
-@click.argument("rollout")
+@subject
 @timeout
 @connected
 def watch(rollout: str, timeout_s: float, connection: Connection) -> None:
     """Watch a rollout until it is over.
 
-    Example: camp rollout watch r-20261123-142530-7f3a --timeout 600
+    Example: camp rollout watch production --timeout 600
     """
 
     async def work() -> RolloutView:
         async with connection.client() as client:
-            view = await client.rollout(rollout)
+            view = await client.meant(rollout)
             return await _finish(client, view, connection, timeout_s)
 
     _end(run(work()), connection, waited=True)
 
 
 @rollout.command("why")
-@click.argument("rollout")
+@subject
 @connected
 def why(rollout: str, connection: Connection) -> None:
     """Say why a rollout stands where it stands, and what may safely be done.
 
-    Example: camp rollout why r-20261123-142530-7f3a
+    Example: camp rollout why production
     """
 
     async def work() -> Why:
         async with connection.client() as client:
-            return await client.why(rollout)
+            return await client.why((await client.meant(rollout)).id)
 
     found = run(work())
     connection.show(found, lambda: _answer(found))
@@ -210,7 +229,14 @@ async def _finish(
 ) -> RolloutView:
     if timeout_s is None:
         return begun
-    return await watch_rollout(client, begun.id, timeout_s, quiet=connection.as_json)
+    try:
+        return await watch_rollout(client, begun.id, timeout_s, quiet=connection.as_json)
+    except asyncio.CancelledError as interrupt:
+        raise StoppedWatching(
+            f"Rollout {begun.id} goes on without you. "
+            f"See it again: camp rollout watch {begun.environment}; "
+            f"end it: camp rollout abort {begun.environment}."
+        ) from interrupt
 
 
 def _end(view: RolloutView, connection: Connection, *, waited: bool) -> None:
@@ -231,6 +257,20 @@ def _answer(found: Why) -> list[str]:
     return [*lines, f"possible  {', '.join(found.next_actions) or 'nothing'}"]
 
 
+def _row(r: RolloutView) -> tuple[object, ...]:
+    source = r.source and r.source.version
+    kind = "rollback by " if r.kind is Kind.ROLLBACK else ""
+    why = f"{kind}{r.created_by}" + (f": {r.reason}" if r.reason else "")
+    began = day(r.created_at)
+    return (r.id, r.environment, source, r.target.version, r.state, began, _took(r), why)
+
+
+def _took(r: RolloutView) -> str:
+    """Until it ended; an active one is at it for so long by this machine's clock."""
+    end = time.time() if r.active else r.state_since
+    return lasted(end - r.created_at) + ("…" if r.active else "")
+
+
 def _card(r: RolloutView) -> list[str]:
     facts = [
         ("rollout", r.id),
@@ -241,6 +281,7 @@ def _card(r: RolloutView) -> list[str]:
         ("by", f"{r.created_by} at {stamp(r.created_at)}"),
         ("reason", r.reason or "-"),
         ("since", stamp(r.state_since)),
+        ("took", _took(r)),
         ("blocker", r.blocker.sentence if r.blocker else "-"),
         ("version", str(r.version)),
         ("possible", ", ".join(r.allowed) or "-"),

@@ -62,16 +62,16 @@ async def watch(
     """Show a rollout until it is over. Raises WaitedTooLong; the rollout goes on without us."""
     console = Console()
     if quiet:
-        return await _follow(client, rollout, timeout_s, lambda _: None)
+        return await _see_through(client, rollout, timeout_s, lambda _: None)
     if not console.is_terminal:
-        return await _follow(client, rollout, timeout_s, Lines())
+        return await _see_through(client, rollout, timeout_s, Lines())
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        return await _follow(
+        return await _see_through(
             client, rollout, timeout_s, lambda scene: live.update(picture(scene), refresh=True)
         )
 
 
-async def _follow(
+async def _see_through(
     client: ControlClient, rollout: str, timeout_s: float, show: Callable[[Scene], None]
 ) -> RolloutView:
     begun = time.monotonic()

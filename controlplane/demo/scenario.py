@@ -17,7 +17,7 @@ import msgspec
 
 from controlplane.demo.board import STEPS, Board
 from controlplane.demo.measure import report as reports
-from controlplane.demo.measure.lives import lives
+from controlplane.demo.measure.lifetimes import lifetimes
 from controlplane.demo.measure.load import Status
 from controlplane.demo.measure.loading import LoadProcess
 from controlplane.demo.measure.report import Leader, Migrations, Move, Report, Requests, Streams
@@ -53,8 +53,8 @@ async def play(site: Site, board: Board, options: Options) -> Report:
         load = await stack.enter_async_context(
             LoadProcess(site.servers.traefik.url, options.rate, options.streams, site.folder)
         )
-        for following in (_follow_fleet(site, board, load), _follow_events(site, board)):
-            stack.push_async_callback(ended, asyncio.create_task(following))
+        for showing in (_show_fleet(site, board, load), _show_events(site, board)):
+            stack.push_async_callback(ended, asyncio.create_task(showing))
         board.say(f"The load begins: {options.rate:g} requests/s, {options.streams} streams")
         await until(lambda: _all_stand(load, options), "The streams did not all begin.")
         try:
@@ -72,7 +72,7 @@ async def play(site: Site, board: Board, options: Options) -> Report:
 
 async def _first_deploy(site: Site, board: Board) -> Move:
     rollout = await site.client.start(site.environment, "1.0.0", reason="the demo begins")
-    watching = asyncio.create_task(_follow_fleet(site, board))
+    watching = asyncio.create_task(_show_fleet(site, board))
     try:
         done, move = await site.finished(rollout)
     finally:
@@ -170,7 +170,7 @@ async def _enough(load: LoadProcess) -> bool:
     )
 
 
-async def _follow_fleet(site: Site, board: Board, load: LoadProcess | None = None) -> None:
+async def _show_fleet(site: Site, board: Board, load: LoadProcess | None = None) -> None:
     """Keep the board's picture of fleet and load fresh, for ever."""
     while True:
         board.load = load.latest if load else None
@@ -183,7 +183,7 @@ async def _follow_fleet(site: Site, board: Board, load: LoadProcess | None = Non
         await asyncio.sleep(WATCH_INTERVAL_S)
 
 
-async def _follow_events(site: Site, board: Board) -> None:
+async def _show_events(site: Site, board: Board) -> None:
     while True:
         try:
             async for event in site.client.events(site.environment):
@@ -216,7 +216,7 @@ def _judged(
     found = list(reports.faults(report))
     report = msgspec.structs.replace(report, passed=not found, faults=found)
     (site.folder / "report.json").write_bytes(_pretty(report))
-    (site.folder / "lives.json").write_bytes(_pretty(lives(site.sampler.samples)))
+    (site.folder / "lifetimes.json").write_bytes(_pretty(lifetimes(site.sampler.samples)))
     return report
 
 

@@ -14,7 +14,7 @@ from controlplane.client import ControlClient
 from controlplane.demo import stage
 from controlplane.demo.hosting import Hosting
 from controlplane.demo.measure.critical import critical_path
-from controlplane.demo.measure.lives import lives
+from controlplane.demo.measure.lifetimes import lifetimes
 from controlplane.demo.measure.report import Move
 from controlplane.demo.measure.sampler import Sampler
 from controlplane.demo.stage import HOSTS, POLICY, DemoFailed, Program, Servers
@@ -66,7 +66,7 @@ class Site:
     async def measured(self, rollout: RolloutView) -> Move:
         """The rollout as the report tells it."""
         events = await self.client.recent_events(self.environment, rollout.id, EVENTS_MAX)
-        path = critical_path(rollout, events, lives(self.sampler.samples), len(HOSTS))
+        path = critical_path(rollout, events, lifetimes(self.sampler.samples), len(HOSTS))
         samples = self.sampler.between(rollout.created_at, rollout.state_since)
         return Move(
             id=rollout.id,

@@ -182,9 +182,14 @@ class Program:
             process.kill()
             await process.wait()
 
+    @property
+    def code(self) -> int | None:
+        """How the process ended; None while it runs or has not begun."""
+        return self._process.returncode if self._process else None
+
     def require(self) -> None:
         """Raises DemoFailed when the process has ended by itself."""
-        code = self._process.returncode if self._process else None
+        code = self.code
         if code is not None:
             raise DemoFailed(f"{self.name} ended with code {code}:\n{tail(self.log)}")
 

@@ -53,8 +53,12 @@ def make_room(active: Rollout | None, supersede: bool) -> None:
     )
 
 
-def return_to(environment: Environment, last: Rollout | None) -> Release:
+def return_to(
+    environment: Environment, last: Rollout | None, held: tuple[str, ...] = ()
+) -> Release:
     """Where a rollback goes when no version is named. Raises Conflict when there is nothing.
+
+    `held`: versions that once held here, the latest first; the remedy names them.
 
     After a rollout that stopped half-way, or while one is on its way, the environment goes back
     to what held before it, otherwise to the release before the present one.
@@ -62,11 +66,22 @@ def return_to(environment: Environment, last: Rollout | None) -> Release:
     halfway = last is not None and (last.active or last.state in UNFINISHED)
     release = environment.current if halfway else environment.previous
     if release is None:
-        raise Conflict(
+        raise Conflict(_no_way_back(environment, held))
+    return release
+
+
+def _no_way_back(environment: Environment, held: tuple[str, ...]) -> str:
+    current = environment.current
+    others = [version for version in held if current is None or version != current.version]
+    if current is None or not others:
+        return (
             f"{environment.name} has no earlier release to go back to; "
             "name one with --to VERSION, or start a rollout."
         )
-    return release
+    return (
+        f"{environment.name} runs {current.version} and does not go back from there by itself; "
+        f"name where to with --to. What held here before: {', '.join(others)}."
+    )
 
 
 def undo(environment: Environment, rollout: Rollout, last: Rollout | None) -> Release:

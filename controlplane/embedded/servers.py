@@ -138,8 +138,9 @@ def start_traefik(
     return TraefikServer(**vars(server), root_key=root_key)
 
 
-# idleConnTimeout is below the 5 s after which uvicorn closes an idle connection: otherwise
-# Traefik now and then sends a request into one that is just being closed, and answers 502.
+# idleConnTimeout is below the 75 s after which an instance closes an idle connection
+# (KEEP_ALIVE_S in camp/server.py), and below uvicorn's own 5 s: otherwise Traefik now and then
+# sends a request into one that is just being closed, and answers 502.
 # readTimeout counts the whole request: 60 s, the default, would cut long uploads and streams.
 TRAEFIK_CONFIG = """\
 global: {{checkNewVersion: false, sendAnonymousUsage: false}}

@@ -17,7 +17,8 @@ from controlplane.domain.routing import Published
 class EnvironmentRow:
     """One environment, its active rollout if there is one, and who applied it last.
 
-    `follow` is its rule, or None; `followed` what was seen by it.
+    `follow` is its rule, or None; `followed` what was seen by it. `runs`: by version, how many
+    slots shall run it; two versions outside of a rollout mean that one was left half-way.
     """
 
     environment: Environment
@@ -26,6 +27,7 @@ class EnvironmentRow:
     applied_at: float
     follow: Follow | None = None
     followed: Followed = field(default_factory=Followed)
+    runs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,16 @@ class ReleaseRow:
     release: Release
     created_by: str
     created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """Who may use the control API; `revoked_at` is None for those who still may."""
+
+    name: str
+    created_at: float
+    revoked_at: float | None = None
+    revoked_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +180,15 @@ class Ledger(Protocol):
 
     async def add_operator(self, name: str, token_hash: str) -> None:
         """Store an operator. Raises Conflict when the name is taken."""
+        ...
+
+    async def operators(self) -> tuple[OperatorRow, ...]:
+        """All operators by name, the revoked ones too: their names stay taken."""
+        ...
+
+    async def revoke_operator(self, name: str, actor: str, reason: str) -> bool:
+        """From now on the operator's token is unknown; false when it was so before.
+
+        Raises Conflict for the last one that works: nobody could steer any more.
+        """
         ...

@@ -15,6 +15,7 @@ from controlplane.router.deploying import (
     RolloutController,
 )
 from controlplane.router.guards import operator_guard
+from controlplane.router.operating import OperatorController
 from controlplane.router.problems import respond
 from controlplane.router.remedies import HostController, TruthController
 from controlplane.router.tail import Tails
@@ -22,6 +23,7 @@ from controlplane.router.watching import (
     EventController,
     FleetController,
     LogController,
+    StatusController,
     WhyController,
 )
 
@@ -39,10 +41,12 @@ def control_router(control: Control) -> Router:
             RolloutController,
             FleetController,
             LogController,
+            StatusController,
             EventController,
             WhyController,
             TruthController,
             HostController,
+            OperatorController,
         ],
         dependencies={
             "control": Provide(lambda: control, sync_to_thread=False),

@@ -6,13 +6,14 @@ from controlplane.domain.commands import allowed
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.model import Kind, Rollout, State
 from controlplane.domain.records import HostRow
-from controlplane.ports.ledger import EnvironmentRow, Event, ReleaseRow
+from controlplane.ports.ledger import EnvironmentRow, Event, OperatorRow, ReleaseRow
 from controlplane.wire import (
     EnvironmentView,
     EventView,
     FollowView,
     HostView,
     InstanceView,
+    OperatorView,
     ReleaseView,
     RolloutView,
 )
@@ -32,6 +33,7 @@ def environment_view(row: EnvironmentRow) -> EnvironmentView:
         applied_by=row.applied_by,
         applied_at=row.applied_at,
         follow=follow_view(row),
+        runs=dict(row.runs),
     )
 
 
@@ -87,6 +89,15 @@ def event_view(event: Event) -> EventView:
     )
 
 
+def operator_view(row: OperatorRow) -> OperatorView:
+    return OperatorView(
+        name=row.name,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        revoked_by=row.revoked_by,
+    )
+
+
 def instance_view(environment: str, instance: Instance) -> InstanceView:
     return InstanceView(
         environment=environment,
@@ -103,6 +114,7 @@ def instance_view(environment: str, instance: Instance) -> InstanceView:
         silent=instance.silent,
         since=instance.since,
         detail=instance.detail,
+        restarts=instance.restarts,
     )
 
 

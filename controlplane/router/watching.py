@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from litestar import Controller, Request, get
 from litestar.datastructures import State
@@ -10,17 +10,33 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from controlplane.domain.drift import drift
 from controlplane.domain.errors import BusUnavailable, NotFound, Unavailable
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.look import look
 from controlplane.domain.records import Snapshot
 from controlplane.domain.reports import MAX_LOG_LINES
+from controlplane.ports.lease import Reason
 from controlplane.router.control import Control
 from controlplane.router.explain import explain
 from controlplane.router.stream import EventResponse, frames, resume_after
 from controlplane.router.tail import Tails
-from controlplane.router.views import event_view, host_view, instance_view
-from controlplane.wire import EventView, HostView, InstanceView, LeaderView, LogView, Why
+from controlplane.router.views import (
+    environment_view,
+    event_view,
+    host_view,
+    instance_view,
+    rollout_view,
+)
+from controlplane.wire import (
+    EventView,
+    HostView,
+    InstanceView,
+    LeaderView,
+    LogView,
+    StatusView,
+    Why,
+)
 
 Lines = Annotated[int, QueryParameter(ge=1, le=MAX_LOG_LINES)]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
@@ -51,6 +67,35 @@ class FleetController(Controller):
             _, fleet = await _look(control, name)
             views += [instance_view(name, instance) for instance in fleet.instances]
         return views
+
+
+class StatusController(Controller):
+    """One environment on one screen."""
+
+    @get("/status/{name:str}")
+    async def show_status(
+        self, control: NamedDependency[Control], name: FromPath[str]
+    ) -> StatusView:
+        """Releases on slots, leader, rollout and drift, by one look."""
+        row = await control.ledger.environment(name)
+        snapshot, fleet = await _look(control, name)
+        latest = await control.ledger.rollouts(name, 1)
+        rollout = snapshot.rollout or (latest[0] if latest else None)
+        lead = await _lead(control, name)
+        hosts = {host.name: host for host in snapshot.hosts}
+        calm = rollout is None or not rollout.active
+        return StatusView(
+            environment=environment_view(row),
+            now=snapshot.now,
+            hosts=tuple(host_view(name, host, hosts[host.name], fleet) for host in fleet.hosts),
+            leader=lead.leader,
+            leader_fault=lead.fault or (lead.reason.sentence if lead.reason else ""),
+            table_revision=snapshot.table.revision,
+            admitted=len(snapshot.table.members),
+            rollout=None if rollout is None else rollout_view(rollout),
+            why=None if rollout is None else explain(rollout, snapshot.now, *lead),
+            drift=drift(snapshot.environment, fleet) if calm else (),
+        )
 
 
 class LogController(Controller):
@@ -124,13 +169,25 @@ class WhyController(Controller):
         """State, blocker, deadline, leader and the safe next actions."""
         rollout = await control.ledger.rollout(name)
         now = (await control.store(rollout.environment).observe()).now
-        lease = control.lease(rollout.environment)
-        try:
-            holder, reason = await lease.holder(), await lease.reason()
-        except BusUnavailable as error:
-            return explain(rollout, now, None, bus_fault=error.sentence)
-        leader = None if holder is None else LeaderView(holder=holder[0], epoch=holder[1])
-        return explain(rollout, now, leader, reason)
+        return explain(rollout, now, *await _lead(control, rollout.environment))
+
+
+class Lead(NamedTuple):
+    """Who leads by the lease, why somebody who could does not, and why that could not be asked."""
+
+    leader: LeaderView | None
+    reason: Reason | None
+    fault: str
+
+
+async def _lead(control: Control, environment: str) -> Lead:
+    lease = control.lease(environment)
+    try:
+        holder, reason = await lease.holder(), await lease.reason()
+    except BusUnavailable as error:
+        return Lead(None, None, error.sentence)
+    leader = None if holder is None else LeaderView(holder=holder[0], epoch=holder[1])
+    return Lead(leader, reason, "")
 
 
 async def _names(control: Control, environment: str | None) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ MAY_SLEEP = Path("tests/waiting.py")
 MACHINE_PATH = re.compile(r"(?<![\w.}$-])/(?:work|root|home/\w+|Users/\w+|tmp)/[\w.-]")
 REGISTRY = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|test\.pypi\.org|registry\.npmjs\.org)\b")
 MOVING_TAG = re.compile(r"[\w/]:latest\b")
+TEST = re.compile(r"`(test_\w+)`")
 QUOTED = re.compile(r"`([^`\s]+)`")
 VARIABLE = re.compile(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)(?:=[^`]*)?`")
 
@@ -84,6 +85,12 @@ def quoted_paths() -> Iterator[tuple[Path, str]]:
 
 def test_paths_quoted_in_documents_exist() -> None:
     assert [(str(name), path) for name, path in quoted_paths() if not (ROOT / path).exists()] == []
+
+
+def test_tests_named_in_documents_exist() -> None:
+    code = "\n".join(text(name) for name in python_files("tests"))
+    named = {(str(name), test) for name in documents() for test in TEST.findall(text(name))}
+    assert sorted((name, test) for name, test in named if f"def {test}(" not in code) == []
 
 
 def test_environment_variables_in_documents_are_read_somewhere() -> None:

@@ -186,6 +186,29 @@ async def test_a_rollback_without_an_earlier_release_is_refused(ledger: Postgres
         await ledger.start(a_start(None, kind=Kind.ROLLBACK))
 
 
+async def test_after_a_rollback_the_refusal_names_what_held_before(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    await furnish(ledger, "1.0.0", "1.1.0", "1.2.0")
+    await deployed(ledger, engine, "1.0.0")
+    await deployed(ledger, engine, "1.1.0")
+    await ledger.start(a_start(None, kind=Kind.ROLLBACK))
+    await lead(engine, State.SUCCEEDED)
+    with pytest.raises(Conflict, match=r"runs 1\.0\.0 .* held here before: 1\.1\.0\."):
+        await ledger.start(a_start(None, kind=Kind.ROLLBACK))
+
+
+async def test_an_environment_tells_how_many_slots_run_which_version(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    await furnish(ledger, "1.0.0", "1.1.0")
+    assert (await ledger.environment(ENVIRONMENT)).runs == ()
+    await _occupy(engine, "host-a")
+    await _occupy(engine, "host-b", "1.1.0")
+    assert (await ledger.environment(ENVIRONMENT)).runs == (("1.0.0", 1), ("1.1.0", 1))
+    assert (await ledger.environments())[0].runs == (("1.0.0", 1), ("1.1.0", 1))
+
+
 async def test_after_an_aborted_rollout_a_rollback_restores_what_held(
     ledger: PostgresLedger, engine: AsyncEngine
 ) -> None:
@@ -317,9 +340,43 @@ async def test_a_disabled_operator_is_unknown(ledger: PostgresLedger, engine: As
     assert await ledger.operator("h1") == "alice"
     with pytest.raises(Conflict, match="alice"):
         await ledger.add_operator("alice", "h2")
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE operators SET disabled = true"))
+    await ledger.add_operator("bob", "h3")
+    assert await ledger.revoke_operator("alice", "bob", "left the team")
     assert await ledger.operator("h1") is None
+    assert await ledger.operator("h3") == "bob"
+
+
+async def test_a_revocation_is_kept_with_who_asked_and_why(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    for name in ("alice", "bob"):
+        await ledger.add_operator(name, name)
+    await ledger.revoke_operator("alice", "bob", "left the team")
+    assert not await ledger.revoke_operator("alice", "bob", "again")
+
+    alice, bob = await ledger.operators()
+    assert (alice.name, alice.revoked_by, bob.revoked_at) == ("alice", "bob", None)
+    assert alice.revoked_at is not None
+    assert alice.revoked_at >= alice.created_at
+    async with engine.connect() as connection:
+        audit = await connection.execute(text("SELECT kind, actor, reason FROM commands"))
+        assert audit.all() == [("operator_revoke", "bob", "left the team")]
+    with pytest.raises(Conflict, match="alice"):
+        await ledger.add_operator("alice", "h9")
+
+
+async def test_the_last_operator_cannot_be_revoked(ledger: PostgresLedger) -> None:
+    for name in ("alice", "bob"):
+        await ledger.add_operator(name, name)
+    done = await asyncio.gather(
+        ledger.revoke_operator("alice", "bob", ""),
+        ledger.revoke_operator("bob", "alice", ""),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in done) == ["Conflict", "bool"]
+    assert [o.revoked_at is None for o in await ledger.operators()].count(True) == 1
+    with pytest.raises(NotFound, match="camp operator list"):
+        await ledger.revoke_operator("nobody", "alice", "")
 
 
 async def test_missing_tables_are_named_with_the_remedy(database_url: str) -> None:
@@ -347,9 +404,9 @@ async def _progressing(ledger: PostgresLedger, engine: AsyncEngine) -> Rollout:
     return (await ledger.rollouts(ENVIRONMENT, 1))[0]
 
 
-async def _occupy(engine: AsyncEngine, host: str) -> None:
+async def _occupy(engine: AsyncEngine, host: str, version: str = "1.0.0") -> None:
     store = PostgresStore(engine, ENVIRONMENT)
     await store.claim_epoch("test", 0)
     seen = await store.observe()
-    slot = SlotGoal(host, 0, a_release("1.0.0"), Goal.RUN, seen.now)
+    slot = SlotGoal(host, 0, a_release(version), Goal.RUN, seen.now)
     await store.commit(1, seen, Changes(slots=(slot,)))

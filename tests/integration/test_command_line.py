@@ -4,66 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from camp.__main__ import main
-from controlplane.adapters.postgres.engine import open_engine
-from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.domain.model import State
 from tests.ledgers import ENVIRONMENT, a_release, furnish, lead
-from tests.served import serving
-from tests.waiting import eventually
+from tests.shells import Shell
 
 FILE = """
 [environments.local]
 hosts = ["host-a", "host-b"]
 edges = ["http://127.0.0.1:8080"]
 """
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Runs commands as an operator would, each with its own event loop."""
-
-    environ: dict[str, str]
-    engine: AsyncEngine
-    ledger: PostgresLedger
-
-    async def camp(self, *args: str, **environ: str) -> Result:
-        env = self.environ | environ
-        return await asyncio.to_thread(CliRunner().invoke, main, args, env=env)
-
-    async def told(self, *args: str) -> str:
-        result = await self.camp(*args)
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    async def rollout(self) -> str:
-        """The active rollout, once there is one."""
-
-        async def active() -> str | None:
-            return (await self.ledger.environment(ENVIRONMENT)).active
-
-        assert await eventually(active)
-        return await active() or ""
-
-
-@pytest.fixture
-async def shell(migrated_database_url: str, redis_url: str) -> AsyncIterator[Shell]:
-    engine = open_engine(migrated_database_url)
-    async with serving(migrated_database_url, redis_url) as served:
-        environ = {"CAMP_URL": served.url, "DATABASE_URL": migrated_database_url, "CAMP_TOKEN": ""}
-        bare = Shell(environ, engine, PostgresLedger(engine))
-        token = (await bare.told("operator", "create", "alice", "--json")).strip()
-        environ["CAMP_TOKEN"] = json.loads(token)["token"]
-        yield bare
-    await engine.dispose()
 
 
 async def test_a_token_is_printed_alone_and_works(shell: Shell) -> None:
@@ -84,8 +37,17 @@ async def test_without_a_token_the_exit_code_is_six(shell: Shell) -> None:
 async def test_environments_are_applied_and_shown(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "environments.toml"
     file.write_text(FILE, encoding="utf-8")
-    assert await shell.told("env", "apply", str(file)) == "local is now at version 1\n"
+    assert "would be created" in await shell.told("env", "apply", str(file), "--dry-run")
+    created = await shell.told("env", "apply", str(file))
+    assert created.startswith("local is now at version 1\nNo instance moves until a rollout: ")
     assert "has not changed" in await shell.told("env", "apply", str(file))
+    assert "would not change" in await shell.told("env", "apply", str(file), "--dry-run")
+    file.write_text(FILE + "policy.bake_s = 9.0\n", encoding="utf-8")
+    change = "policy.bake_s  5.0 → 9.0"
+    assert change in await shell.told("env", "apply", str(file), "--dry-run")
+    rehearsed = json.loads(await shell.told("env", "apply", str(file), "--dry-run", "--json"))
+    assert rehearsed[0]["changes"] == [change]
+    assert change in await shell.told("env", "apply", str(file))
     assert "host-a, host-b" in await shell.told("env", "show", "local")
     assert json.loads(await shell.told("env", "list", "--json"))[0]["name"] == "local"
     assert "never" in await shell.told("host", "list")

@@ -64,8 +64,13 @@ async def test_what_does_not_work_is_named_with_the_problem() -> None:
         assert "database_unavailable" in failed["users"]
 
 
-def test_instance_that_is_away_fails_and_is_no_traceback() -> None:
+def test_instance_that_is_away_is_told_once() -> None:
     done = smoke("http://127.0.0.1:1", "--token", TOKEN)
     assert done.returncode == 4
-    assert "ConnectError" in done.stdout
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
+        ["FAIL", "health"],
+        ["0", "of"],
+    ]
+    assert "0 of 9 checks passed" in done.stdout
+    assert "health: nothing answers there" in done.stdout
     assert "Traceback" not in done.stderr

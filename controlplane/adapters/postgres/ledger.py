@@ -9,12 +9,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy import Select, and_, delete, insert, select, text, update
+from sqlalchemy import Select, and_, delete, insert, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters.postgres import event_log
 from controlplane.adapters.postgres.ledger_follows import put_follow
+from controlplane.adapters.postgres.ledger_operators import all_operators, revoke
 from controlplane.adapters.postgres.ledger_releases import put_release
 from controlplane.adapters.postgres.ledger_remedies import accept_truth, drain_host, forget_host
 from controlplane.adapters.postgres.ledger_rollouts import begin_rollout, steer_rollout
@@ -44,7 +46,14 @@ from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.model import Environment, Release, Rollout
 from controlplane.domain.policy import Draft
 from controlplane.domain.routing import Published
-from controlplane.ports.ledger import EnvironmentRow, Event, Order, ReleaseRow, Start
+from controlplane.ports.ledger import (
+    EnvironmentRow,
+    Event,
+    OperatorRow,
+    Order,
+    ReleaseRow,
+    Start,
+)
 
 WITH_ACTIVE = select(
     environments,
@@ -54,6 +63,14 @@ WITH_ACTIVE = select(
     .label("active"),
     follows.c.rule,
     follows.c.followed,
+    # How many slots shall run which version.
+    literal_column(
+        "(SELECT jsonb_object_agg(version, n) FROM"
+        " (SELECT goal -> 'release' ->> 'version' AS version, count(*) AS n FROM slots"
+        "  WHERE slots.environment = environments.name AND goal ->> 'goal' = 'run'"
+        "  GROUP BY 1) AS counted)",
+        JSONB,
+    ).label("runs"),
 ).select_from(environments.outerjoin(follows, follows.c.environment == environments.c.name))
 
 
@@ -204,6 +221,14 @@ class PostgresLedger:
             )
             if added.first() is None:
                 raise Conflict(f"There is an operator {name!r} already; choose another name.")
+
+    async def operators(self) -> tuple[OperatorRow, ...]:
+        async with reading(self._engine) as connection:
+            return await all_operators(connection)
+
+    async def revoke_operator(self, name: str, actor: str, reason: str) -> bool:
+        async with writing(self._engine) as connection:
+            return await revoke(connection, name, actor, reason)
 
 
 def _events_of(environment: str | None, rollout: str | None) -> Select[tuple[object, ...]]:

@@ -29,6 +29,8 @@ from controlplane.domain.starting import begin, make_room, refuse_refuted, retur
 from controlplane.ports.ledger import Order, Start
 
 Entropy = Callable[[int], bytes]
+# Of rollouts that are looked through for what a rollback could go to.
+HELD_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +137,24 @@ async def _target(connection: AsyncConnection, scene: Scene, start: Start) -> Re
     if start.version is not None:
         target = await _release(connection, start.version)
     elif start.kind is Kind.ROLLBACK:
-        target = return_to(scene.environment, scene.active or scene.last)
+        held = await _held(connection, start.environment)
+        target = return_to(scene.environment, scene.active or scene.last, held)
     else:
         raise Conflict("A rollout needs a version to go to; see camp release list.")
     if start.kind is Kind.ROLLBACK:
         refuse_refuted(target, scene.last)
     return target
+
+
+async def _held(connection: AsyncConnection, name: str) -> tuple[str, ...]:
+    """The versions of the latest rollouts that succeeded here, each once."""
+    query = (
+        select(rollouts.c.rollout["target"]["version"].astext)
+        .where(and_(rollouts.c.environment == name, rollouts.c.state == State.SUCCEEDED))
+        .order_by(rollouts.c.finished_at.desc())
+        .limit(HELD_MAX)
+    )
+    return tuple(dict.fromkeys((await connection.execute(query)).scalars()))
 
 
 async def _insert(

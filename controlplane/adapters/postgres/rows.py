@@ -35,6 +35,7 @@ def environment_row(row: AnyRow) -> EnvironmentRow:
         applied_at=row.applied_at.timestamp(),
         follow=follow_of(row.rule),
         followed=followed_of(row.followed),
+        runs=tuple(sorted((row.runs or {}).items())),
     )
 
 

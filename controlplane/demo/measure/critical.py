@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from controlplane.demo.measure.lives import Life
+from controlplane.demo.measure.lifetimes import Lifetime
 from controlplane.domain.bounds import bounds
 from controlplane.domain.model import Policy, State
 from controlplane.wire import EventView, RolloutView
@@ -51,7 +51,7 @@ class CriticalPath:
 
 
 def critical_path(
-    rollout: RolloutView, events: Sequence[EventView], everyone: Sequence[Life], hosts: int
+    rollout: RolloutView, events: Sequence[EventView], everyone: Sequence[Lifetime], hosts: int
 ) -> CriticalPath:
     """The critical path of a finished rollout; `events` are its own, oldest first."""
     policy, begun, ended = rollout.policy, rollout.created_at, rollout.state_since
@@ -90,7 +90,7 @@ def schedule(durations_s: Iterable[float], lanes: int) -> float:
 
 
 def waits(
-    begun: float, new: list[Life], old: list[Life], policy: Policy, log: Log
+    begun: float, new: list[Lifetime], old: list[Lifetime], policy: Policy, log: Log
 ) -> dict[str, float]:
     """Mean seconds between what was possible and what was done, for each step of a chain."""
     means = {
@@ -127,7 +127,7 @@ class Log:
             for key in _orders(event):
                 self._orders.setdefault(key, []).append(event.at)
 
-    def next(self, verb: str, life: Life, after: float | None) -> float | None:
+    def next(self, verb: str, life: Lifetime, after: float | None) -> float | None:
         """The first decision about this instance at or after a time.
 
         A decision and what it was based on may be seen in one sample: half a second of grace.
@@ -135,7 +135,7 @@ class Log:
         times = self._orders.get((verb, life.process.instance), [])
         return next((t for t in times if after is not None and t >= after - 0.5), None)
 
-    def last(self, verb: str, life: Life, before: float | None) -> float | None:
+    def last(self, verb: str, life: Lifetime, before: float | None) -> float | None:
         """The last decision about this instance before a time."""
         times = self._orders.get((verb, life.process.instance), [])
         return max((t for t in times if before is not None and t <= before), default=None)
@@ -170,7 +170,7 @@ def _orders(event: EventView) -> Iterator[tuple[str, str]]:
 
 
 def _chains(
-    new: list[Life], old: list[Life], policy: Policy, log: Log
+    new: list[Lifetime], old: list[Lifetime], policy: Policy, log: Log
 ) -> Iterator[dict[str, float]]:
     served = [life for life in new if life.listed_at]
     for number, life in enumerate(served):

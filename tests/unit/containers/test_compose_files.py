@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from camp.server import KEEP_ALIVE_S
 from controlplane.embedded.servers import TRAEFIK_CONFIG
 from tests.images import ROOT
 
@@ -47,6 +48,15 @@ def test_traefik_is_set_as_in_the_demo(file: Path) -> None:
     assert [addresses.sub("", line) for line in lines] == [
         addresses.sub("", line) for line in wanted.splitlines()
     ]
+
+
+def test_edges_give_idle_connections_up_before_an_instance_closes_them() -> None:
+    idle = re.search(r"idleConnTimeout: (\d+)s", TRAEFIK_CONFIG)
+    assert idle is not None
+    assert int(idle[1]) < KEEP_ALIVE_S
+    said = re.search(r"below the (\d+) s", (CONTAINERS / "traefik" / "traefik.yaml").read_text())
+    assert said is not None
+    assert int(said[1]) == KEEP_ALIVE_S
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from camp import __version__
 from camp.__main__ import LAZY_COMMANDS, main
 
 GOOD = """
@@ -23,7 +24,7 @@ max_surge = 1
 
 def camp(*args: str, **environ: str) -> Result:
     clean = {"CAMP_URL": "http://127.0.0.1:1", "CAMP_TOKEN": "t", "DATABASE_URL": ""} | environ
-    return CliRunner().invoke(main, args, env=clean)
+    return CliRunner().invoke(main, args, env=clean, prog_name="camp")
 
 
 def every_command() -> Iterator[tuple[str, ...]]:
@@ -109,11 +110,56 @@ def test_problems_are_json_when_asked_for(tmp_path: Path) -> None:
         ("rollout", "rollback", "local"),
         ("rollout", "rollback", "r-20261123-142530-7f3a", "--to", "1", "--reason", "x"),
         ("rollout", "start", "local", "1", "--timeout", "0"),
+        ("rollout", "start", "local", "1", "--timeout", "nan"),
+        ("rollout", "watch", "local", "--timeout", "inf"),
+        ("rollout", "rollback", "local", "--reason", ""),
+        ("rollout", "pause", "local", "--reason", " "),
+        ("env", "list", "--token", "t\u00f6ken"),
+        ("env", "list", "--token", "two words"),
+        ("host", "logs", "host-a"),
+        ("host", "logs", "host-a/0"),
+        ("logs", "local", "--instance", "host-a"),
         ("nonsense",),
     ],
 )
 def test_wrong_usage_is_two(args: tuple[str, ...]) -> None:
-    assert camp(*args).exit_code == 2
+    result = camp(*args)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (("rollout", "rollback", "local", "--reason", ""), "say in some words why"),
+        (("rollout", "watch", "local", "--timeout", "nan"), "nan is no number"),
+        (("env", "list", "--token", "t\u00f6ken"), "a token is made of ASCII letters"),
+        (("host", "logs", "host-a"), "write HOST/SLOT"),
+    ],
+)
+def test_wrong_usage_names_the_option_and_the_remedy(args: tuple[str, ...], sentence: str) -> None:
+    said = " ".join(camp(*args, COLUMNS="200").stderr.split())
+    assert sentence in said
+
+
+def test_the_settings_have_commands_of_their_own() -> None:
+    commands = camp("settings", "--help").stdout
+    assert "Say what is wrong" in commands
+    assert "rollout" not in commands
+
+
+def test_the_version_is_printed() -> None:
+    result = camp("--version")
+    assert (result.exit_code, result.stdout) == (0, f"camp, version {__version__}\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_that_asks_camp(shell: str) -> None:
+    script = camp("completion", shell)
+    assert script.exit_code == 0
+    assert f"_CAMP_COMPLETE={shell}_complete" in script.stdout
+    answer = camp(_CAMP_COMPLETE="bash_complete", COMP_WORDS="camp rollout st", COMP_CWORD="2")
+    assert answer.stdout == "plain,start\n"
 
 
 def test_no_control_plane_is_a_sentence_with_the_address() -> None:

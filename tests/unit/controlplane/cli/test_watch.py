@@ -111,3 +111,14 @@ def test_each_end_has_its_exit_code(state: State, code: ExitCode) -> None:
 
 def test_tables_line_up() -> None:
     assert table(("A", "LONG"), [("xyz", None), ("", 1)]) == ["A    LONG", "xyz  -", "-    1"]
+
+
+def test_words_that_do_not_fit_a_terminal_get_a_line_of_their_own() -> None:
+    rows = [("r-1", "alice: a long reason"), ("r-2", None)]
+    assert table(("ROLLOUT", "WHY"), rows, 20) == [
+        "ROLLOUT",
+        "r-1",
+        "    alice: a long reason",
+        "r-2",
+    ]
+    assert table(("ROLLOUT", "WHY"), rows, 80)[1] == "r-1      alice: a long reason"

@@ -57,6 +57,14 @@ def test_a_whole_rollout_is_taken_back_to_the_one_before(state: State) -> None:
     assert return_to(an_environment(), a_rollout(state)) == OLD
 
 
+def test_where_nothing_is_noted_the_refusal_names_what_held_before() -> None:
+    back, done = an_environment(previous=None), a_rollout(State.SUCCEEDED)
+    with pytest.raises(Conflict, match=r"runs 1\.1\.0 .*--to.* before: 1\.2\.0, 1\.0\.0\.$"):
+        return_to(back, done, ("1.1.0", "1.2.0", "1.0.0"))
+    with pytest.raises(Conflict, match="no earlier release"):
+        return_to(back, done, ("1.1.0",))
+
+
 @pytest.mark.parametrize("state", [State.FAILED, State.ROLLED_BACK])
 def test_what_has_just_failed_is_no_way_back(state: State) -> None:
     with pytest.raises(Conflict, match="just failed"):

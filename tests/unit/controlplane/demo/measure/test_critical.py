@@ -1,11 +1,11 @@
-"""The critical path and the lives it is measured from."""
+"""The critical path and the lifetimes it is measured from."""
 
 from __future__ import annotations
 
 import pytest
 
 from controlplane.demo.measure.critical import critical_path, schedule
-from controlplane.demo.measure.lives import Life, lives
+from controlplane.demo.measure.lifetimes import Lifetime, lifetimes
 from controlplane.demo.measure.sampler import Process, Sample, Seen
 from controlplane.domain.model import Kind, Policy, Release, State
 from controlplane.wire import EventView, RolloutView
@@ -64,7 +64,7 @@ def test_ready_counts_only_what_the_edge_uses() -> None:
 
 
 def test_life_is_told_by_what_was_first_seen() -> None:
-    [life] = lives(
+    [life] = lifetimes(
         [
             sample(1.0, set(), seen(1, ready=False)),
             sample(2.0, set(), seen(1)),
@@ -85,8 +85,8 @@ def test_chains_fill_the_lane_that_is_free_first() -> None:
 
 
 def test_each_link_of_a_replacement_is_measured() -> None:
-    new = Life(process(2, 101.0), ready_at=103.0, listed_at=104.5)
-    old = Life(process(1), unlisted_at=105.2, idle_at=109.2, gone_at=110.0)
+    new = Lifetime(process(2, 101.0), ready_at=103.0, listed_at=104.5)
+    old = Lifetime(process(1), unlisted_at=105.2, idle_at=109.2, gone_at=110.0)
     events = [
         event(100.5, "host-a migrates with 1.1.0"),
         event(100.9, "migrating → progressing: The schema is there.", "state"),
@@ -103,7 +103,7 @@ def test_each_link_of_a_replacement_is_measured() -> None:
 
 
 def test_release_that_never_gets_ready_costs_its_start_deadline() -> None:
-    new = Life(process(2, 101.0), gone_at=122.5)
+    new = Lifetime(process(2, 101.0), gone_at=122.5)
     path = critical_path(
         rollout(State.ROLLED_BACK), [event(122.0, "stop host-a/2")], [new], hosts=3
     )

@@ -9,7 +9,7 @@ from controlplane.demo.measure.sampler import Process, Sample, Seen
 
 
 @dataclass(slots=True)
-class Life:
+class Lifetime:
     """Times are epoch seconds, exact to one sample; None: it was not seen to happen.
 
     `listed_at` and `unlisted_at`: the edge began and ceased to use it. `idle_at`: unlisted, and
@@ -25,15 +25,15 @@ class Life:
     gone_at: float | None = None
 
 
-def lives(samples: Iterable[Sample]) -> list[Life]:
+def lifetimes(samples: Iterable[Sample]) -> list[Lifetime]:
     """Every instance that was ever seen, in the order of their starts."""
-    found: dict[tuple[int, float], Life] = {}
+    found: dict[tuple[int, float], Lifetime] = {}
     for sample in samples:
         present = set()
         for seen in sample.instances:
             key = (seen.process.pid, seen.process.started_at)
             present.add(key)
-            _note(found.setdefault(key, Life(seen.process)), seen, sample)
+            _note(found.setdefault(key, Lifetime(seen.process)), seen, sample)
         for key, life in found.items():
             if key not in present and life.gone_at is None:
                 life.gone_at = sample.at
@@ -41,7 +41,7 @@ def lives(samples: Iterable[Sample]) -> list[Life]:
     return sorted(found.values(), key=lambda life: life.process.began_at)
 
 
-def _note(life: Life, seen: Seen, sample: Sample) -> None:
+def _note(life: Lifetime, seen: Seen, sample: Sample) -> None:
     listed = seen.process.address in sample.table
     life.version = life.version or seen.version
     if seen.ready and life.ready_at is None:
