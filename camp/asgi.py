@@ -16,7 +16,8 @@ from camp.auth.authenticator import Authenticator, require_user
 from camp.cache import Cache
 from camp.chats.answering import Answerer
 from camp.chats.controller import ChatController
-from camp.chats.providers import EchoProvider, ModelProvider, model_of, saying
+from camp.chats.model_port import ModelProvider
+from camp.chats.providers import EchoProvider, model_of, saying
 from camp.chats.service import ChatService
 from camp.config.settings import Settings
 from camp.database.engine import Sessions, Statements, build_engine, build_sessions

@@ -9,7 +9,8 @@ import msgspec
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from camp.chats.providers import ModelProvider, Piece, Turn, Usage, paced
+from camp.chats.model_port import ModelProvider, Piece, Turn, Usage
+from camp.chats.providers import paced
 from camp.chats.service import ChatService, Said
 from camp.config.settings import Settings
 from camp.errors import CampError, DatabaseUnavailable, ModelFailed, ModelUnavailable

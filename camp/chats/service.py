@@ -8,8 +8,8 @@ import msgspec
 from sqlalchemy import Date, bindparam, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from camp.chats.model_port import Turn, Usage
 from camp.chats.models import Chat, Message
-from camp.chats.providers import Turn, Usage
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, MessageOut
 from camp.database.engine import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
