@@ -16,6 +16,7 @@ from camp.auth.authenticator import Authenticator, require_user
 from camp.cache import Cache
 from camp.chats.answering import Answerer
 from camp.chats.controller import ChatController
+from camp.chats.keeping import Keeping
 from camp.chats.model_port import ModelProvider
 from camp.chats.providers import EchoProvider, model_of, saying
 from camp.chats.service import ChatService
@@ -30,6 +31,7 @@ from camp.http.client_address import Peers
 from camp.http.docs.page import DocsPage
 from camp.http.docs.responses import ProblemResponses
 from camp.http.headers import SecurityHeaders
+from camp.http.places import Places, too_many_streams, too_many_uploads, uploads_busy
 from camp.http.rate_limit import RateLimiter, require_user_in_budget
 from camp.lifecycle import Lifecycle
 from camp.observability.metrics import Metrics
@@ -120,6 +122,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.metrics.name_build(camp.__version__, settings.camp_digest, settings.camp_instance)
     state.limiter = _limiter(settings, state.metrics)
     sessions, statements = build_sessions(state.engine), Statements(state.engine)
+    state.streams = Places(settings.streams_per_user, too_many_streams)
     state.users = UserService(
         sessions,
         statements,
@@ -129,7 +132,8 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     _projects(state, sessions)
     state.provider = EchoProvider()
     model = model_of(settings)
-    state.answerer = model and Answerer(model, state.chats, state.lifecycle, settings)
+    state.keeping = Keeping(state.chats)
+    state.answerer = model and Answerer(model, state.keeping, state.lifecycle, settings)
     _runs(state, sessions, model)
     state.authenticator = Authenticator(settings, state.users.ensure)
 
@@ -156,7 +160,12 @@ def _projects(state: Any, sessions: Sessions) -> None:
     state.roles = roles.CachedRoles(sessions, state.role_cache)
     state.projects = ProjectService(sessions, state.roles, state.role_cache)
     storage = ObjectStorage(state.settings.storage_url, state.settings.storage_options)
-    state.files = FileService(sessions, state.roles, storage, state.settings.file_types)
+    settings: Settings = state.settings
+    state.files = FileService(
+        sessions, state.roles, storage, settings.file_types, settings.project_quota_bytes
+    )
+    state.uploads = Places(settings.uploads_max, uploads_busy)
+    state.uploads_of_user = Places(settings.uploads_per_user, too_many_uploads)
     state.members = MemberService(sessions, state.roles, state.role_cache)
 
 
@@ -210,6 +219,7 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
     finally:
         if app.state.answerer is not None:
             await app.state.answerer.close()
+        await app.state.keeping.close()
         await app.state.authenticator.close()
         await app.state.readiness.close()
         if app.state.limiter is not None:

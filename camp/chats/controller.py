@@ -1,6 +1,7 @@
 """Routes of chats."""
 
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -81,20 +82,26 @@ class ChatController(Controller):
         `error` says whether the same request helps. Comments are heartbeats. The resumed answer is
         the one the id names; the body's content is then not looked at.
         """
-        user_id = request.user.user_id
-        mark = None if last_event_id is None else resuming.parse_mark(last_event_id)
-        if mark is not None:
-            await state.chats.question(user_id, chat_id, mark.question_id)
-            return EventStream(resuming.stream(mark, state.chats, state.lifecycle))
-        if last_event_id is None and state.answerer is not None:
-            return EventStream(await _told(state, user_id, chat_id, data.content))
-        wanted = await _answer(state, user_id, chat_id, data, last_event_id)
         settings: Settings = state.settings
-        return EventStream(
-            answer.stream(
-                wanted, state.provider, state.chats, state.lifecycle, settings.chat_heartbeat_s
-            )
-        )
+        user_id = request.user.user_id
+        with ExitStack() as held:
+            held.enter_context(state.streams.place(user_id))
+            events = await _events(state, user_id, chat_id, data, last_event_id)
+            return EventStream(events, settings.stream_stall_s, held.pop_all())
+
+
+async def _events(
+    state: State, user_id: UUID, chat_id: UUID, prompt: Prompt, last_event_id: str | None
+) -> AsyncGenerator[bytes, None]:
+    mark = None if last_event_id is None else resuming.parse_mark(last_event_id)
+    if mark is not None:
+        await state.chats.question(user_id, chat_id, mark.question_id)
+        return resuming.stream(mark, state.chats, state.lifecycle)
+    if last_event_id is None and state.answerer is not None:
+        return await _told(state, user_id, chat_id, prompt.content)
+    wanted = await _answer(state, user_id, chat_id, prompt, last_event_id)
+    heartbeat_s: float = state.settings.chat_heartbeat_s
+    return answer.stream(wanted, state.provider, state.keeping, state.lifecycle, heartbeat_s)
 
 
 async def _told(

@@ -20,11 +20,11 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from camp.auth.authenticator import Principal
-from camp.files import service
+from camp.files import form, service
 from camp.files.ranges import disposition, span
 from camp.files.schemas import FileOut
 from camp.files.storage import key_of
-from camp.files.upload import Upload, require_size
+from camp.files.upload import NAME, NAME_MAX, Upload, require_name, require_size
 from camp.http import etags
 from camp.http.paging import (
     LimitParameter,
@@ -37,9 +37,13 @@ from camp.membership import ProjectRole
 
 FileRequest = Request[Principal, Any, Any]
 FileName = Annotated[
-    str,
-    # Neither a path, nor what could end a header or a line of a log.
-    QueryParameter(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f/\\]+$"),
+    str | None,
+    QueryParameter(
+        min_length=1,
+        max_length=NAME_MAX,
+        pattern=NAME,
+        description="What the file is called. Only a form may leave it out.",
+    ),
 ]
 FileOrder = Annotated[service.OrderBy, QueryParameter(name="orderBy")]
 Range = Annotated[str | None, HeaderParameter(name="Range")]
@@ -48,6 +52,7 @@ IfNoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match")]
 
 
 CONTENT = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+FORM = Schema(type=OpenAPIType.OBJECT, properties={form.PART: CONTENT}, required=[form.PART])
 
 
 @dataclass
@@ -56,9 +61,13 @@ class UploadOperation(Operation):
 
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
-            content={"application/octet-stream": OpenAPIMediaType(schema=CONTENT)},
-            description="The file itself, with its own Content-Type. Not multipart: a raw body is"
-            " passed on to the storage as it arrives, without a copy in memory or on disk.",
+            content={
+                "application/octet-stream": OpenAPIMediaType(schema=CONTENT),
+                form.MEDIA_TYPE: OpenAPIMediaType(schema=FORM),
+            },
+            description="The file itself, with its own Content-Type, or a form with the part"
+            " `file`. Either is passed on to the storage as it arrives, without a copy in memory"
+            " or on disk.",
             required=True,
         )
 
@@ -86,19 +95,31 @@ class FileController(Controller):
     # The limit of other routes does not hold here: the body is read in parts, up to FILE_MAX_BYTES.
     @post("/", operation_class=UploadOperation, request_max_body_size=None)
     async def upload(
-        self, request: FileRequest, state: State, project_id: FromPath[UUID], name: FileName
+        self, request: FileRequest, state: State, project_id: FromPath[UUID], name: FileName = None
     ) -> Response[FileOut]:
         """Upload a file; for a MEMBER. It can be seen once it is whole.
 
-        415 for a type that is not allowed, or not what Content-Type says; 413 above the limit.
+        415 for a type that is not allowed, or not what Content-Type says; 413 above the limit, or
+        when the project is full. The name of a file in a form is the form's unless you give one.
         """
         files: service.FileService = state.files
         await files.require(request.user, project_id, ProjectRole.MEMBER)
-        max_bytes: int = state.settings.file_max_bytes
-        require_size(_announced(request), max_bytes)
-        upload = Upload(request.receive, max_bytes)
         declared = request.headers.get("content-type", "")
-        file = await files.upload(request.user, project_id, name, declared, upload)
+        around = form.form_of(declared)
+        if around is None:
+            require_name(name)
+        max_bytes: int = state.settings.file_max_bytes
+        announced = _announced(request) - (form.ASIDE_MAX_BYTES if around else 0)
+        require_size(announced, max_bytes)
+        await files.require_room(project_id, max(1, announced))
+        with state.uploads_of_user.place(request.user.user_id), state.uploads.place():
+            upload = Upload(request.receive, max_bytes, around)
+            await upload.head()
+            if around is not None:
+                name, declared = name or around.name, around.declared
+            file = await files.upload(
+                request.user, project_id, require_name(name), declared, upload
+            )
         where = {"Location": f"{request.scope['path'].rstrip('/')}/{file.id}"}
         return Response(file, status_code=201, headers=where)
 

@@ -1,5 +1,6 @@
 """Routes of runs."""
 
+from contextlib import ExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from camp.auth.authenticator import Principal
+from camp.config.settings import Settings
 from camp.http.paging import LimitParameter, OffsetParameter, PageQuery, SortParameter
 from camp.http.sse import EventStream
 from camp.runs import events, service
@@ -91,7 +93,10 @@ class RunController(Controller):
         """The run's progress: `progress` for each change, then `done`. `draining` asks to come
         again, which begins with the run as it is then. Comments are heartbeats."""
         runs: service.RunService = state.runs
+        settings: Settings = state.settings
         user_id = request.user.user_id
-        run = await runs.get(user_id, run_id)
-        heartbeat_s = state.settings.chat_heartbeat_s
-        return EventStream(events.stream(run, user_id, runs, state.lifecycle, heartbeat_s))
+        with ExitStack() as held:
+            held.enter_context(state.streams.place(user_id))
+            run = await runs.get(user_id, run_id)
+            told = events.stream(run, user_id, runs, state.lifecycle, settings.chat_heartbeat_s)
+            return EventStream(told, settings.stream_stall_s, held.pop_all())
