@@ -30,6 +30,7 @@ from camp.http.access_log import AccessLayer
 from camp.http.client_address import Peers
 from camp.http.docs.page import DocsPage
 from camp.http.docs.responses import ProblemResponses
+from camp.http.head import HeadLayer
 from camp.http.headers import SecurityHeaders
 from camp.http.places import Places, too_many_streams, too_many_uploads, uploads_busy
 from camp.http.rate_limit import RateLimiter, require_user_in_budget
@@ -93,7 +94,7 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
     _fill_state(app, settings, history or packaged_history())
     _plug_control_plane(app)
     app.asgi_handler = AccessLayer(
-        app.asgi_handler,
+        HeadLayer(app.asgi_handler),
         app.state.lifecycle,
         app.state.metrics,
         SecurityHeaders(settings.environment),
