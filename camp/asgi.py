@@ -29,7 +29,7 @@ from camp.http import problems
 from camp.http.access_log import AccessLayer
 from camp.http.client_address import Peers
 from camp.http.docs.page import DocsPage
-from camp.http.docs.responses import ProblemResponses
+from camp.http.docs.responses import RouteAnswers
 from camp.http.head import HeadLayer
 from camp.http.headers import SecurityHeaders
 from camp.http.places import Places, too_many_streams, too_many_uploads, uploads_busy
@@ -87,7 +87,7 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
         exception_handlers={HTTPException: problems.respond, Exception: problems.respond},
         cors_config=_cors(settings),
         openapi_config=_openapi(),
-        plugins=[ProblemResponses("/api/v1")],
+        plugins=[RouteAnswers(signed_in="/api/v1", elsewhere="/control")],
         logging_config=None,
         request_max_body_size=BODY_MAX_BYTES,
     )
@@ -260,6 +260,7 @@ def _openapi() -> OpenAPIConfig:
         title="camp",
         version=camp.__version__,
         path="/docs",
+        use_handler_docstrings=True,
         components=Components(security_schemes={"bearer": bearer}),
         render_plugins=[DocsPage()],
     )

@@ -35,6 +35,21 @@ class Invalid(CampError):
     status = 400
 
 
+class ValidationFailed(Invalid):
+    """A parameter or a field of the body is not as described."""
+
+    code = "validation_failed"
+    title = "Validation failed"
+
+
+class BodyTooLarge(CampError):
+    """The body has more bytes than a request may have."""
+
+    code = "body_too_large"
+    title = "Content too large"
+    status = 413
+
+
 class LastEventIdInvalid(Invalid):
     """The Last-Event-ID header names no place in an answer."""
 

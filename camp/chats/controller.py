@@ -15,6 +15,7 @@ from camp.chats.answering import Answerer, Question
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt
 from camp.chats.service import ChatService
 from camp.config.settings import Settings
+from camp.errors import ChatNotFound, LastEventIdInvalid, MessageNotFound, TooManyStreams
 from camp.http.sse import EventStream
 
 ChatRequest = Request[Principal, Any, Any]
@@ -53,7 +54,7 @@ class ChatController(Controller):
         chats: ChatService = state.chats
         return await chats.usage(request.user.user_id, days)
 
-    @get("/{chat_id:uuid}")
+    @get("/{chat_id:uuid}", refuses=(ChatNotFound,))
     async def detail(
         self, request: ChatRequest, state: State, chat_id: FromPath[UUID]
     ) -> ChatDetail:
@@ -61,13 +62,17 @@ class ChatController(Controller):
         chats: ChatService = state.chats
         return await chats.detail(request.user.user_id, chat_id)
 
-    @delete("/{chat_id:uuid}")
+    @delete("/{chat_id:uuid}", refuses=(ChatNotFound,))
     async def delete(self, request: ChatRequest, state: State, chat_id: FromPath[UUID]) -> None:
         """Delete a chat with all that was said in it."""
         chats: ChatService = state.chats
         await chats.delete(request.user.user_id, chat_id)
 
-    @post("/{chat_id:uuid}/stream", status_code=200)
+    @post(
+        "/{chat_id:uuid}/stream",
+        status_code=200,
+        refuses=(ChatNotFound, MessageNotFound, LastEventIdInvalid, TooManyStreams),
+    )
     async def stream(
         self,
         request: ChatRequest,

@@ -11,7 +11,6 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
-    Operation,
     RequestBody,
     Schema,
 )
@@ -20,12 +19,32 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from camp.auth.authenticator import Principal
+from camp.errors import (
+    ContentMissing,
+    FileNotFound,
+    ProjectNotFound,
+    RoleTooLow,
+    StorageUnavailable,
+    TooManyUploads,
+    UploadsBusy,
+)
 from camp.files import form, service
+from camp.files.errors import (
+    FileEmpty,
+    FileNameInvalid,
+    FileTooLarge,
+    FormInvalid,
+    QuotaExceeded,
+    RangeRefused,
+    TypeRefused,
+    UploadStalled,
+)
 from camp.files.ranges import disposition, span
 from camp.files.schemas import FileOut
 from camp.files.storage import key_of
 from camp.files.upload import NAME, NAME_MAX, Upload, require_name, require_size
 from camp.http import etags
+from camp.http.docs.responses import Described
 from camp.http.head import HEAD_ONLY
 from camp.http.paging import (
     LimitParameter,
@@ -57,10 +76,11 @@ FORM = Schema(type=OpenAPIType.OBJECT, properties={form.PART: CONTENT}, required
 
 
 @dataclass
-class UploadOperation(Operation):
+class UploadOperation(Described):
     """An operation whose body is a file."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.request_body = RequestBody(
             content={
                 "application/octet-stream": OpenAPIMediaType(schema=CONTENT),
@@ -74,10 +94,11 @@ class UploadOperation(Operation):
 
 
 @dataclass
-class Download(Operation):
+class Download(Described):
     """An operation that answers with a file, of whatever type that is."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         any_type = {"*/*": OpenAPIMediaType(schema=CONTENT)}
         told = {"200": "The file.", "206": "The part asked for.", "304": "It has not changed."}
         answers = {
@@ -94,7 +115,25 @@ class FileController(Controller):
     tags = ("files",)
 
     # The limit of other routes does not hold here: the body is read in parts, up to FILE_MAX_BYTES.
-    @post("/", operation_class=UploadOperation, request_max_body_size=None)
+    @post(
+        "/",
+        operation_class=UploadOperation,
+        request_max_body_size=None,
+        refuses=(
+            ProjectNotFound,
+            RoleTooLow,
+            FileEmpty,
+            FileNameInvalid,
+            FormInvalid,
+            FileTooLarge,
+            QuotaExceeded,
+            TypeRefused,
+            UploadStalled,
+            TooManyUploads,
+            UploadsBusy,
+            StorageUnavailable,
+        ),
+    )
     async def upload(
         self, request: FileRequest, state: State, project_id: FromPath[UUID], name: FileName = None
     ) -> Response[FileOut]:
@@ -124,7 +163,7 @@ class FileController(Controller):
         where = {"Location": f"{request.scope['path'].rstrip('/')}/{file.id}"}
         return Response(file, status_code=201, headers=where)
 
-    @get("/")
+    @get("/", refuses=(ProjectNotFound,))
     async def page(
         self,
         request: FileRequest,
@@ -142,7 +181,7 @@ class FileController(Controller):
         asked = PageQuery(limit, offset, order_by, sort_order, search)
         return await files.page(request.user, project_id, asked)
 
-    @get("/{file_id:uuid}")
+    @get("/{file_id:uuid}", refuses=(ProjectNotFound, FileNotFound))
     async def detail(
         self,
         request: FileRequest,
@@ -154,7 +193,11 @@ class FileController(Controller):
         files: service.FileService = state.files
         return await files.get(request.user, project_id, file_id)
 
-    @get("/{file_id:uuid}/content", operation_class=Download)
+    @get(
+        "/{file_id:uuid}/content",
+        operation_class=Download,
+        refuses=(ProjectNotFound, FileNotFound, ContentMissing, RangeRefused, StorageUnavailable),
+    )
     async def download(
         self,
         request: FileRequest,
@@ -166,7 +209,7 @@ class FileController(Controller):
         if_range: IfRange = None,
         if_none_match: IfNoneMatch = None,
     ) -> Response[Any]:
-        """The content, or with `Range: bytes=…` a part of it (206); for a VIEWER."""
+        """The content, or the part of it that Range names (206); for a VIEWER."""
         files: service.FileService = state.files
         file = await files.get(request.user, project_id, file_id)
         tag = f'"{file.sha256}"'
@@ -187,7 +230,7 @@ class FileController(Controller):
         status = 200 if part is None else 206
         return Stream(content, status_code=status, media_type=file.media_type, headers=headers)
 
-    @delete("/{file_id:uuid}")
+    @delete("/{file_id:uuid}", refuses=(ProjectNotFound, RoleTooLow, FileNotFound))
     async def delete(
         self,
         request: FileRequest,

@@ -1,9 +1,10 @@
 """HEAD wherever there is a GET (RFC 9110, section 9.3.2): the same answer without its body."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 HEAD_ONLY = "head_only"
 """Set in the request's state, for handlers that can spare themselves the body."""
@@ -19,15 +20,16 @@ class HeadLayer:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] == "GET":
+        method = scope.get("method") if scope["type"] == ScopeType.HTTP else "GET"
+        if method == "GET":
             await self._app(scope, receive, send)
-        elif scope["method"] == "HEAD":
-            await _head(self._app, scope, send)
+        elif method == "HEAD":
+            await _head(self._app, cast("HTTPScope", scope), send)
         else:
             await self._app(scope, receive, _allowing_head(send))
 
 
-async def _head(app: ASGIApp, scope: Scope, send: Send) -> None:
+async def _head(app: ASGIApp, scope: HTTPScope, send: Send) -> None:
     asked, told = False, asyncio.Event()
 
     async def left() -> Any:
