@@ -274,7 +274,7 @@ VARIABLES = (
     Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),
     Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),
     Variable("STREAM_STALL_S", _seconds(0.05, 3600), "30", "Set the wait for a slow reader."),
-    Variable("STREAMS_PER_USER", _integer(1, 10_000), "20", "Set a user's streams at once."),
+    Variable("STREAMS_PER_USER", _integer(1, 10_000), "50", "Set a user's streams at once."),
     Variable("RUN_WORKERS", _integer(0, 32), "2", "Set the runs at once; 0 works on none."),
     Variable("RUN_LEASE_S", _seconds(1, 300), "15", "Set how long a silent worker keeps a run."),
     Variable("RUN_MAX_ACTIVE", _integer(1, 10_000), "100", "Set how many runs a user may have."),
