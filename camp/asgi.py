@@ -16,7 +16,9 @@ from camp.auth.authenticator import Authenticator, require_user
 from camp.cache import Cache
 from camp.chats.answering import Answerer
 from camp.chats.controller import ChatController
-from camp.chats.providers import EchoProvider, ModelProvider, model_of, saying
+from camp.chats.keeping import Keeping
+from camp.chats.model_port import ModelProvider
+from camp.chats.providers import EchoProvider, model_of, saying
 from camp.chats.service import ChatService
 from camp.config.settings import Settings
 from camp.database.engine import Sessions, Statements, build_engine, build_sessions
@@ -27,8 +29,10 @@ from camp.http import problems
 from camp.http.access_log import AccessLayer
 from camp.http.client_address import Peers
 from camp.http.docs.page import DocsPage
-from camp.http.docs.responses import ProblemResponses
+from camp.http.docs.responses import RouteAnswers
+from camp.http.head import HeadLayer
 from camp.http.headers import SecurityHeaders
+from camp.http.places import Places, too_many_streams, too_many_uploads, uploads_busy
 from camp.http.rate_limit import RateLimiter, require_user_in_budget
 from camp.lifecycle import Lifecycle
 from camp.observability.metrics import Metrics
@@ -83,14 +87,14 @@ def create_app(settings: Settings, history: SchemaHistory | None = None) -> Lite
         exception_handlers={HTTPException: problems.respond, Exception: problems.respond},
         cors_config=_cors(settings),
         openapi_config=_openapi(),
-        plugins=[ProblemResponses("/api/v1")],
+        plugins=[RouteAnswers(signed_in="/api/v1", elsewhere="/control")],
         logging_config=None,
         request_max_body_size=BODY_MAX_BYTES,
     )
     _fill_state(app, settings, history or packaged_history())
     _plug_control_plane(app)
     app.asgi_handler = AccessLayer(
-        app.asgi_handler,
+        HeadLayer(app.asgi_handler),
         app.state.lifecycle,
         app.state.metrics,
         SecurityHeaders(settings.environment),
@@ -119,6 +123,7 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     state.metrics.name_build(camp.__version__, settings.camp_digest, settings.camp_instance)
     state.limiter = _limiter(settings, state.metrics)
     sessions, statements = build_sessions(state.engine), Statements(state.engine)
+    state.streams = Places(settings.streams_per_user, too_many_streams)
     state.users = UserService(
         sessions,
         statements,
@@ -128,7 +133,8 @@ def _fill_state(app: Litestar, settings: Settings, history: SchemaHistory) -> No
     _projects(state, sessions)
     state.provider = EchoProvider()
     model = model_of(settings)
-    state.answerer = model and Answerer(model, state.chats, state.lifecycle, settings)
+    state.keeping = Keeping(state.chats)
+    state.answerer = model and Answerer(model, state.keeping, state.lifecycle, settings)
     _runs(state, sessions, model)
     state.authenticator = Authenticator(settings, state.users.ensure)
 
@@ -155,7 +161,12 @@ def _projects(state: Any, sessions: Sessions) -> None:
     state.roles = roles.CachedRoles(sessions, state.role_cache)
     state.projects = ProjectService(sessions, state.roles, state.role_cache)
     storage = ObjectStorage(state.settings.storage_url, state.settings.storage_options)
-    state.files = FileService(sessions, state.roles, storage, state.settings.file_types)
+    settings: Settings = state.settings
+    state.files = FileService(
+        sessions, state.roles, storage, settings.file_types, settings.project_quota_bytes
+    )
+    state.uploads = Places(settings.uploads_max, uploads_busy)
+    state.uploads_of_user = Places(settings.uploads_per_user, too_many_uploads)
     state.members = MemberService(sessions, state.roles, state.role_cache)
 
 
@@ -209,6 +220,7 @@ async def _closing(app: Litestar) -> AsyncIterator[None]:
     finally:
         if app.state.answerer is not None:
             await app.state.answerer.close()
+        await app.state.keeping.close()
         await app.state.authenticator.close()
         await app.state.readiness.close()
         if app.state.limiter is not None:
@@ -248,6 +260,7 @@ def _openapi() -> OpenAPIConfig:
         title="camp",
         version=camp.__version__,
         path="/docs",
+        use_handler_docstrings=True,
         components=Components(security_schemes={"bearer": bearer}),
         render_plugins=[DocsPage()],
     )

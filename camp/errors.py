@@ -35,6 +35,21 @@ class Invalid(CampError):
     status = 400
 
 
+class ValidationFailed(Invalid):
+    """A parameter or a field of the body is not as described."""
+
+    code = "validation_failed"
+    title = "Validation failed"
+
+
+class BodyTooLarge(CampError):
+    """The body has more bytes than a request may have."""
+
+    code = "body_too_large"
+    title = "Content too large"
+    status = 413
+
+
 class LastEventIdInvalid(Invalid):
     """The Last-Event-ID header names no place in an answer."""
 
@@ -152,56 +167,6 @@ class SystemAdminOnly(Forbidden):
     code = "system_admin_only"
 
 
-class FileEmpty(Invalid):
-    """An upload without a byte."""
-
-    code = "file_empty"
-
-
-class UploadCut(Invalid):
-    """The client went away in the middle; nobody reads this but the log."""
-
-    code = "upload_cut"
-    retryable = True
-
-
-class UploadStalled(CampError):
-    """Nothing came for too long in the middle of an upload."""
-
-    code = "upload_stalled"
-    title = "Request timeout"
-    status = 408
-    retryable = True
-
-
-class FileTooLarge(CampError):
-    """More bytes than a file may have."""
-
-    code = "file_too_large"
-    title = "Content too large"
-    status = 413
-
-
-class TypeRefused(CampError):
-    """A type of file that is not allowed, or not what it says it is."""
-
-    code = "file_type_refused"
-    title = "Unsupported media type"
-    status = 415
-
-
-class RangeRefused(CampError):
-    """A range that begins after the end of the file."""
-
-    code = "range_not_satisfiable"
-    title = "Range not satisfiable"
-    status = 416
-
-    def __init__(self, sentence: str, size: int) -> None:
-        super().__init__(sentence)
-        self.headers = {"Content-Range": f"bytes */{size}"}
-
-
 class UserUnknown(Invalid):
     """The request names a user that does not exist."""
 
@@ -263,6 +228,16 @@ class StorageUnavailable(Unavailable):
     code = "storage_unavailable"
 
 
+class UploadsBusy(Unavailable):
+    """As many uploads as one instance takes at once."""
+
+    code = "uploads_busy"
+
+    def __init__(self, sentence: str, *, retry_after_s: int) -> None:
+        super().__init__(sentence)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
 class SignInUnavailable(Unavailable):
     """Tokens cannot be verified: their issuer's keys cannot be fetched."""
 
@@ -298,6 +273,18 @@ class TooManyRequests(CampError):
     def __init__(self, sentence: str, *, retry_after_s: int) -> None:
         super().__init__(sentence)
         self.retry_after_s = retry_after_s
+
+
+class TooManyStreams(TooManyRequests):
+    """As many streams of this user as may be open at one instance."""
+
+    code = "too_many_streams"
+
+
+class TooManyUploads(TooManyRequests):
+    """As many uploads of this user as may be under way at one instance."""
+
+    code = "too_many_uploads"
 
 
 class TooManyRuns(TooManyRequests):

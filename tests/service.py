@@ -24,6 +24,7 @@ from litestar.handlers import HTTPRouteHandler
 from camp.asgi import create_app
 from camp.config.settings import Settings, load
 from camp.ops.schema import SchemaHistory
+from tests.described import require_described
 from tests.waiting import wait_until
 
 START_DEADLINE_S = 45.0
@@ -65,10 +66,17 @@ async def client_of(
     for handler in extra:
         app.register(handler)
     asgi = cast("Any", app)  # typed alike, spelt differently
+
+    async def described(response: httpx.Response) -> None:
+        require_described(settings(), response)
+
     async with LifespanManager(asgi):
         transport = httpx.ASGITransport(app=asgi, raise_app_exceptions=False, client=(peer, 1))
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://camp", headers=headers
+            transport=transport,
+            base_url="http://camp",
+            headers=headers,
+            event_hooks={"response": [described]},
         ) as client:
             client.app = app  # type: ignore[attr-defined]  # for tests that look inside
             yield client

@@ -5,16 +5,13 @@ from contextlib import aclosing
 from uuid import UUID
 
 import msgspec
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
+from camp.chats.keeping import Keeping
 from camp.chats.providers import ChatProvider
-from camp.chats.service import ChatService, Said
+from camp.chats.service import Said
 from camp.errors import LastEventIdInvalid
 from camp.http import sse
 from camp.lifecycle import Lifecycle
-
-log = structlog.get_logger("camp.chats")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -60,7 +57,7 @@ async def spoken_until(provider: ChatProvider, prompt: str, last: int) -> tuple[
 async def stream(
     answer: Answer,
     provider: ChatProvider,
-    chats: ChatService,
+    keeping: Keeping,
     lifecycle: Lifecycle,
     heartbeat_s: float,
 ) -> AsyncGenerator[bytes, None]:
@@ -85,19 +82,17 @@ async def stream(
         if lifecycle.expired.is_set():
             yield sse.event("draining", {"resume": "send Last-Event-ID again"})
         else:
-            yield await _ending(answer, spoken, provider, chats)
+            yield await _ending(answer, spoken, provider, keeping)
 
 
 async def _ending(
-    answer: Answer, spoken: list[str], provider: ChatProvider, chats: ChatService
+    answer: Answer, spoken: list[str], provider: ChatProvider, keeping: Keeping
 ) -> bytes:
     """Keep the answer and say so; the client can ask again for what could not be kept."""
     usage = provider.usage(answer.prompt, len(spoken))
     said = Said("".join(spoken), provider.model, usage)
-    try:
-        answer_id = await chats.keep_answer(answer.chat_id, answer.question_id, said)
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
-        log.warning("answer not kept", question_id=str(answer.question_id), cause=repr(error))
+    answer_id = await keeping.keep(answer.chat_id, answer.question_id, said)
+    if answer_id is None:
         detail = "The answer could not be kept. Resume with Last-Event-ID in a moment."
         fault = {"code": "database_unavailable", "detail": detail, "retryable": True}
         return sse.event("error", fault)

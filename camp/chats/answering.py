@@ -7,10 +7,11 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from camp.chats.providers import ModelProvider, Piece, Turn, Usage, paced
-from camp.chats.service import ChatService, Said
+from camp.chats.keeping import KEEP_TIMEOUT_S, Keeping
+from camp.chats.model_port import ModelProvider, Piece, Turn, Usage
+from camp.chats.providers import limits_s, paced
+from camp.chats.service import Said
 from camp.config.settings import Settings
 from camp.errors import CampError, DatabaseUnavailable, ModelFailed, ModelUnavailable
 from camp.http import sse
@@ -18,7 +19,6 @@ from camp.lifecycle import Lifecycle
 
 log = structlog.get_logger("camp.chats")
 
-KEEP_TIMEOUT_S = 5.0
 # What was said is kept this often while more comes: so much is lost when the instance is killed.
 KEEP_EVERY_S = 2.0
 # Who is not heard of for three times that long is gone.
@@ -45,6 +45,7 @@ class Saying:
         self._question_id = question_id
         self._texts: list[str] = []
         self.size = 0
+        self.whole = False
         self.usage: Usage | None = None
 
     @property
@@ -67,13 +68,22 @@ class Answerer:
     """Asks the model and streams what it says; `close` ends what still runs."""
 
     def __init__(
-        self, model: ModelProvider, chats: ChatService, lifecycle: Lifecycle, settings: Settings
+        self,
+        model: ModelProvider,
+        keeping: Keeping,
+        lifecycle: Lifecycle,
+        settings: Settings,
+        *,
+        keep_every_s: float = KEEP_EVERY_S,
     ) -> None:
         self._model = model
-        self._chats = chats
+        self._keeping = keeping
         self._lifecycle = lifecycle
-        self._first_s = settings.llm_timeout_s
-        self._next_s = settings.llm_token_timeout_s
+        self._limits_s = limits_s(settings)
+        # The model may be silent for so long, or the reader, whom we wait for before we ask on.
+        silence_s = max(settings.llm_token_timeout_s, settings.stream_stall_s)
+        self._silence_s = silence_s + KEEP_TIMEOUT_S
+        self._keep_every_s = keep_every_s
         self._heartbeat_s = settings.chat_heartbeat_s
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -108,6 +118,7 @@ class Answerer:
         for saying in self._answers:
             saying.cancel()
         await asyncio.gather(*self._answers, return_exceptions=True)
+        await self._keeping.close()
         await self._model.close()
 
     async def _answer(self, question: Question, events: Events) -> None:
@@ -117,7 +128,7 @@ class Answerer:
             try:
                 await self._say_and_keep(question, saying, events)
             except asyncio.CancelledError:
-                await self._keep(question, saying, cut=True)
+                await self._keep(question, saying, cut=not saying.whole)
                 raise
             except ModelFailed as error:
                 ending = await self._failed(question, saying, error)
@@ -135,22 +146,29 @@ class Answerer:
         try:
             await self._say(question, saying, events)
         finally:
-            # Ended before the whole answer is kept, or the two would be in each other's way.
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
     async def _keep_so_far(self, question: Question, saying: Saying) -> None:
+        """Keep it when more was said; in a silence vouch once for as long as one may last."""
+        kept, vouched = 0, False
         while True:
-            await asyncio.sleep(KEEP_EVERY_S)
-            await self._keep(question, saying, cut=True, more_within_s=MORE_WITHIN_S)
+            await asyncio.sleep(self._keep_every_s)
+            size = saying.size
+            if size != kept:
+                done = await self._keep(question, saying, cut=True, more_within_s=MORE_WITHIN_S)
+                kept, vouched = (size if done else kept), False
+            elif size and not vouched:
+                vouched = await self._keeping.vouch(question.question_id, self._silence_s)
 
     async def _say(self, question: Question, saying: Saying, events: Events) -> None:
-        pieces = paced(self._model.answer(question.turns), self._first_s, self._next_s)
+        pieces = paced(self._model.answer(question.turns), *self._limits_s)
         async with aclosing(pieces):
             async for piece in pieces:
                 event = saying.add(piece)
                 if event is not None:
                     await events.put(event)
+            saying.whole = True
 
     async def _failed(self, question: Question, saying: Saying, error: ModelFailed) -> bytes:
         await self._keep(question, saying, cut=True)
@@ -177,12 +195,7 @@ class Answerer:
         if cut and not saying.size:
             return None
         said = Said(saying.text, self._model.model, saying.usage, cut, more_within_s)
-        try:
-            async with asyncio.timeout(KEEP_TIMEOUT_S):
-                return await self._chats.keep_answer(question.chat_id, question.question_id, said)
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
-            log.warning("answer not kept", question_id=str(question.question_id), cause=repr(error))
-            return None
+        return await self._keeping.keep(question.chat_id, question.question_id, said)
 
 
 def token(question_id: UUID, text: str, size: int) -> bytes:

@@ -11,7 +11,7 @@ from anthropic.types import (
     UserMessageParam,
 )
 
-from camp.chats.providers import (
+from camp.chats.model_port import (
     CONNECT_TIMEOUT_S,
     RETRIES,
     Piece,

@@ -1,6 +1,7 @@
 """Routes of chats."""
 
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from camp.chats.answering import Answerer, Question
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt
 from camp.chats.service import ChatService
 from camp.config.settings import Settings
+from camp.errors import ChatNotFound, LastEventIdInvalid, MessageNotFound, TooManyStreams
 from camp.http.sse import EventStream
 
 ChatRequest = Request[Principal, Any, Any]
@@ -52,7 +54,7 @@ class ChatController(Controller):
         chats: ChatService = state.chats
         return await chats.usage(request.user.user_id, days)
 
-    @get("/{chat_id:uuid}")
+    @get("/{chat_id:uuid}", refuses=(ChatNotFound,))
     async def detail(
         self, request: ChatRequest, state: State, chat_id: FromPath[UUID]
     ) -> ChatDetail:
@@ -60,13 +62,17 @@ class ChatController(Controller):
         chats: ChatService = state.chats
         return await chats.detail(request.user.user_id, chat_id)
 
-    @delete("/{chat_id:uuid}")
+    @delete("/{chat_id:uuid}", refuses=(ChatNotFound,))
     async def delete(self, request: ChatRequest, state: State, chat_id: FromPath[UUID]) -> None:
         """Delete a chat with all that was said in it."""
         chats: ChatService = state.chats
         await chats.delete(request.user.user_id, chat_id)
 
-    @post("/{chat_id:uuid}/stream", status_code=200)
+    @post(
+        "/{chat_id:uuid}/stream",
+        status_code=200,
+        refuses=(ChatNotFound, MessageNotFound, LastEventIdInvalid, TooManyStreams),
+    )
     async def stream(
         self,
         request: ChatRequest,
@@ -81,20 +87,26 @@ class ChatController(Controller):
         `error` says whether the same request helps. Comments are heartbeats. The resumed answer is
         the one the id names; the body's content is then not looked at.
         """
-        user_id = request.user.user_id
-        mark = None if last_event_id is None else resuming.parse_mark(last_event_id)
-        if mark is not None:
-            await state.chats.question(user_id, chat_id, mark.question_id)
-            return EventStream(resuming.stream(mark, state.chats, state.lifecycle))
-        if last_event_id is None and state.answerer is not None:
-            return EventStream(await _told(state, user_id, chat_id, data.content))
-        wanted = await _answer(state, user_id, chat_id, data, last_event_id)
         settings: Settings = state.settings
-        return EventStream(
-            answer.stream(
-                wanted, state.provider, state.chats, state.lifecycle, settings.chat_heartbeat_s
-            )
-        )
+        user_id = request.user.user_id
+        with ExitStack() as held:
+            held.enter_context(state.streams.place(user_id))
+            events = await _events(state, user_id, chat_id, data, last_event_id)
+            return EventStream(events, settings.stream_stall_s, held.pop_all())
+
+
+async def _events(
+    state: State, user_id: UUID, chat_id: UUID, prompt: Prompt, last_event_id: str | None
+) -> AsyncGenerator[bytes, None]:
+    mark = None if last_event_id is None else resuming.parse_mark(last_event_id)
+    if mark is not None:
+        await state.chats.question(user_id, chat_id, mark.question_id)
+        return resuming.stream(mark, state.chats, state.lifecycle)
+    if last_event_id is None and state.answerer is not None:
+        return await _told(state, user_id, chat_id, prompt.content)
+    wanted = await _answer(state, user_id, chat_id, prompt, last_event_id)
+    heartbeat_s: float = state.settings.chat_heartbeat_s
+    return answer.stream(wanted, state.provider, state.keeping, state.lifecycle, heartbeat_s)
 
 
 async def _told(

@@ -10,7 +10,7 @@ from openai.types.chat import (
     ChatCompletionUserMessageParam,
 )
 
-from camp.chats.providers import (
+from camp.chats.model_port import (
     CONNECT_TIMEOUT_S,
     RETRIES,
     Piece,

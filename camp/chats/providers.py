@@ -1,32 +1,20 @@
-"""Where answers come from: the two ports, the echo provider, and what real models share."""
+"""Where answers come from: the echo provider, the model that is chosen, and its pace."""
 
 import asyncio
+import math
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
-import structlog
 
+from camp.chats.model_port import ModelProvider, Piece, Turn, Usage
 from camp.config.settings import Settings
-from camp.errors import ModelBusy, ModelFailed, ModelRefused, ModelTimeout, ModelUnavailable
-
-log = structlog.get_logger("camp.chats")
-
-CONNECT_TIMEOUT_S = 5.0
-# The SDKs wait between attempts as the provider asks, or 0.5 s, 1 s with some jitter; they try
-# again before the first byte of an answer only.
-RETRIES = 2
+from camp.errors import ModelTimeout
 
 _WORD = re.compile(r"\s*\S+")
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What an answer took, in the provider's tokens; of several the last one holds."""
-
-    prompt_tokens: int
-    completion_tokens: int
 
 
 class ChatProvider(Protocol):
@@ -63,33 +51,6 @@ class EchoProvider:
         return Usage(len(_WORD.findall(prompt)), spoken)
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """What was said so far, one turn of it."""
-
-    role: Literal["user", "assistant"]
-    content: str
-
-
-Piece = str | Usage
-
-
-class ModelProvider(Protocol):
-    """A model behind its vendor's SDK; two answers to the same prompt differ."""
-
-    model: str
-
-    def answer(self, turns: Sequence[Turn]) -> AsyncGenerator[Piece, None]:
-        """The answer to the last turn, as it comes. Raises ModelFailed.
-
-        Closing the generator closes the request to the provider.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Give its connections back."""
-        ...
-
-
 def model_of(settings: Settings) -> ModelProvider | None:
     """The model that the settings choose; None for echo. Imports the SDK it needs, no other."""
     match settings.llm_provider:
@@ -105,17 +66,28 @@ def model_of(settings: Settings) -> ModelProvider | None:
             return None
 
 
+def limits_s(settings: Settings) -> tuple[float, float, float]:
+    """How long the first token, each further one and the whole answer may take."""
+    whole_s = settings.llm_answer_timeout_s
+    return settings.llm_timeout_s, settings.llm_token_timeout_s, whole_s
+
+
 async def paced(
-    pieces: AsyncGenerator[Piece, None], first_s: float, next_s: float
+    pieces: AsyncGenerator[Piece, None], first_s: float, next_s: float, whole_s: float = math.inf
 ) -> AsyncGenerator[Piece, None]:
     """The pieces, as long as each comes in time. Raises ModelTimeout, closing the source."""
     limit_s, spoke = first_s, False
+    ends = time.monotonic() + whole_s
     async with aclosing(pieces):
         while True:
             try:
-                async with asyncio.timeout(limit_s):
+                async with asyncio.timeout(min(limit_s, ends - time.monotonic())):
                     piece = await anext(pieces, None)
             except TimeoutError:
+                if time.monotonic() >= ends:
+                    raise ModelTimeout(
+                        f"The answer was not whole within {whole_s:g} s. Ask for a shorter one."
+                    ) from None
                 what = "went silent" if spoke else "did not begin"
                 raise ModelTimeout(f"The model {what} for {limit_s:g} s. Ask again.") from None
             if piece is None:
@@ -125,42 +97,48 @@ async def paced(
             yield piece
 
 
+class Aside(msgspec.Struct, frozen=True):
+    """A whole answer outside of a chat, and what it took if that was told."""
+
+    text: str
+    model: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
 def saying(
     echo: EchoProvider, model: ModelProvider | None, settings: Settings
-) -> Callable[[str], AsyncGenerator[str, None]]:
+) -> Callable[[str], Awaitable[Aside]]:
     """Answers a prompt outside of a chat: by the model, or else by the echo. Raises ModelFailed."""
-    if model is None:
-        return lambda prompt: echo.tokens(prompt, start_at=0, delay_s=0)
 
-    async def say(prompt: str) -> AsyncGenerator[str, None]:
-        answer = model.answer((Turn("user", prompt),))
-        limits_s = settings.llm_timeout_s, settings.llm_token_timeout_s
-        async with aclosing(paced(answer, *limits_s)) as pieces:
+    async def say(prompt: str) -> Aside:
+        texts: list[str] = []
+        usage: Usage | None = None
+        async with aclosing(_pieces(prompt, echo, model, settings)) as pieces:
             async for piece in pieces:
-                if isinstance(piece, str):
-                    yield piece
+                if isinstance(piece, Usage):
+                    usage = piece
+                else:
+                    texts.append(piece)
+        name = echo.model if model is None else model.model
+        counted = (None, None) if usage is None else (usage.prompt_tokens, usage.completion_tokens)
+        return Aside("".join(texts), name, *counted)
 
     return say
 
 
-def failure(status: int | None, cause: Exception) -> ModelFailed:
-    """What to tell the user of an SDK's error; `status` is None when there was no answer.
-
-    The cause goes to the log, not to the user: it may quote the service's own account.
-    """
-    log.warning("model failed", status=status, cause=repr(cause))
-    if status is None or status < 400 or status >= 500 or status in {408, 409}:
-        return ModelUnavailable("The model's provider does not answer. Ask again in a moment.")
-    if status == 429:
-        return ModelBusy("The model's provider is at its limit. Ask again in a minute.")
-    if status in {401, 403, 404}:
-        return ModelRefused(
-            "The model's provider refuses this service. Tell its operator: LLM_MODEL or the"
-            " provider's key is not accepted."
-        )
-    return ModelRefused("The model's provider refuses this question. Shorten or change it.")
-
-
-def cut_short() -> ModelFailed:
-    """The provider closed the stream without saying that the answer is whole."""
-    return ModelUnavailable("The model stopped in the middle. Ask again.")
+async def _pieces(
+    prompt: str, echo: EchoProvider, model: ModelProvider | None, settings: Settings
+) -> AsyncGenerator[Piece, None]:
+    if model is not None:
+        answer = model.answer((Turn("user", prompt),))
+        async with aclosing(paced(answer, *limits_s(settings))) as pieces:
+            async for piece in pieces:
+                yield piece
+        return
+    spoken = 0
+    async with aclosing(echo.tokens(prompt, start_at=0, delay_s=0)) as tokens:
+        async for token in tokens:
+            spoken += 1
+            yield token
+    yield echo.usage(prompt, spoken)

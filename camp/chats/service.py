@@ -5,11 +5,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Date, bindparam, cast, delete, func, select
+from sqlalchemy import ColumnElement, Date, bindparam, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from camp.chats.model_port import Turn, Usage
 from camp.chats.models import Chat, Message
-from camp.chats.providers import Turn, Usage
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, MessageOut
 from camp.database.engine import Sessions, Statements, uuid7
 from camp.errors import ChatNotFound, MessageNotFound
@@ -116,21 +117,17 @@ class ChatService:
         return message.content
 
     async def transcript(self, user_id: UUID, chat_id: UUID) -> str:
-        """The latest messages as text, a paragraph each. Raises ChatNotFound."""
-        shown = (await self.detail(user_id, chat_id)).messages
-        return "\n\n".join(f"{message.role}: {message.content}" for message in shown)
+        """The latest messages that a model takes, a paragraph each. Raises ChatNotFound."""
+        async with self._sessions() as session:
+            _owned(await session.get(Chat, chat_id), user_id)
+            told = latest(await _said(session, Message.chat_id == chat_id))
+        return "\n\n".join(f"{turn.role}: {turn.content}" for turn in reversed(told))
 
     async def turns(self, chat_id: UUID, question_id: UUID) -> list[Turn]:
         """What a model is told: the question, and before it as many whole turns as fit."""
-        said = (
-            select(Message.role, Message.content)
-            .where(Message.chat_id == chat_id, Message.id <= question_id, Message.content != "")
-            .order_by(Message.id.desc())
-            .limit(TURNS_TOLD)
-        )
+        until = (Message.chat_id == chat_id, Message.id <= question_id)
         async with self._sessions() as session:
-            rows = (await session.execute(said)).all()
-        return bounded([Turn(role, content) for role, content in rows])
+            return bounded(await _said(session, *until))
 
     async def answer_to(self, question_id: UUID) -> KeptAnswer | None:
         """The answer as far as it is kept; None while there is none."""
@@ -170,6 +167,14 @@ class ChatService:
             await session.execute(keep)
             return (await session.scalars(find)).one()
 
+    async def vouch(self, question_id: UUID, within_s: float) -> None:
+        """An answer that is under way is kept again `within_s`, not sooner."""
+        under_way = (Message.in_reply_to == question_id, Message.said_until.is_not(None))
+        until = func.now() + timedelta(seconds=within_s)
+        vouched = update(Message).where(*under_way).values(said_until=until)
+        async with self._sessions.begin() as session:
+            await session.execute(vouched.execution_options(synchronize_session=False))
+
     async def usage(self, user_id: UUID, days: int) -> list[DayUsage]:
         """What the user's answers took on each of the last `days` days (UTC) that had some."""
         day = cast(func.timezone("UTC", Message.created_at), Date)
@@ -192,7 +197,15 @@ class ChatService:
 
 
 def bounded(newest_first: Sequence[Turn]) -> list[Turn]:
-    """In order, within TURNS_CHARS (the question itself in any case), from a user's turn on."""
+    """In order, the latest ones (the question itself in any case), from a user's turn on."""
+    told = latest(newest_first)
+    while told[-1].role == "assistant":
+        told.pop()
+    return told[::-1]
+
+
+def latest(newest_first: Sequence[Turn]) -> list[Turn]:
+    """As many as fit into TURNS_CHARS, and the newest in any case."""
     told: list[Turn] = []
     room = TURNS_CHARS
     for turn in newest_first:
@@ -200,9 +213,14 @@ def bounded(newest_first: Sequence[Turn]) -> list[Turn]:
         if told and room < 0:
             break
         told.append(turn)
-    while told[-1].role == "assistant":
-        told.pop()
-    return told[::-1]
+    return told
+
+
+async def _said(session: AsyncSession, *where: ColumnElement[bool]) -> list[Turn]:
+    """The newest TURNS_TOLD turns, newest first; those without a word are left out."""
+    said = select(Message.role, Message.content).where(*where, Message.content != "")
+    rows = await session.execute(said.order_by(Message.id.desc()).limit(TURNS_TOLD))
+    return [Turn(role, content) for role, content in rows]
 
 
 def _owned(chat: Chat | None, user_id: UUID) -> Chat:

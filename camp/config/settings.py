@@ -1,6 +1,5 @@
 """Settings of the service: the environment over `.env.{environment}` over defaults, read once."""
 
-import importlib.util
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ import msgspec
 
 from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
+from camp.config.needs import PROVIDER_NEEDS, extra_faults, provider_faults
 from camp.config.production import (
     DEFAULT_SECRET_KEY,
     KEY_REMEDY,
@@ -24,19 +24,6 @@ from camp.errors import SettingsError
 ENVIRONMENTS = ("development", "local", "staging", "production")
 # Public on purpose: production does not know it.
 DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
-# Provider: the extra that brings its SDK, and the SDK.
-EXTRAS = {
-    "anthropic": ("anthropic", "anthropic"),
-    "openai": ("openai", "openai"),
-    "azure_openai": ("openai", "openai"),
-}
-PROVIDER_NEEDS = {
-    "echo": (),
-    "anthropic": ("LLM_MODEL", "ANTHROPIC_API_KEY"),
-    "openai": ("LLM_MODEL", "OPENAI_API_KEY"),
-    "azure_openai": ("LLM_MODEL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
-}
-"""The providers of answers, and what each cannot do without."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +50,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     storage_options: tuple[str, ...]
     file_max_bytes: int
     file_types: tuple[str, ...]
+    uploads_max: int
+    uploads_per_user: int
+    project_quota_bytes: int
     llm_provider: str
     llm_model: str | None
     llm_timeout_s: float
     llm_token_timeout_s: float
+    llm_answer_timeout_s: float
     llm_max_tokens: int
     anthropic_api_key: str | None
     anthropic_base_url: str | None
@@ -77,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     azure_openai_api_version: str
     echo_token_delay_ms: int
     chat_heartbeat_s: float
+    stream_stall_s: float
+    streams_per_user: int
     run_workers: int
     run_lease_s: float
     run_max_active: int
@@ -260,10 +253,16 @@ VARIABLES = (
         ",".join(media_types.TYPES),
         "List media types separated by commas.",
     ),
+    Variable("UPLOADS_MAX", _integer(1, 10_000), "10", "Set how many an instance takes."),
+    Variable("UPLOADS_PER_USER", _integer(1, 10_000), "3", "Set how many a user may send."),
+    Variable(
+        "PROJECT_QUOTA_BYTES", _integer(0, 10**15), "10737418240", "Set its bytes; 0: no limit."
+    ),
     Variable("LLM_PROVIDER", _choice(*PROVIDER_NEEDS), "echo", "Set one of these names."),
     Variable("LLM_MODEL", _text, None, "Set the model's name; at Azure the deployment's."),
     Variable("LLM_TIMEOUT_S", _seconds(0.05, 600), "60", "Set the wait for the first token."),
     Variable("LLM_TOKEN_TIMEOUT_S", _seconds(0.05, 600), "30", "Set the wait between two tokens."),
+    Variable("LLM_ANSWER_TIMEOUT_S", _seconds(0.05, 86_400), "600", "Set the time of an answer."),
     Variable("LLM_MAX_TOKENS", _integer(1, 1_000_000), "4096", "Set the longest answer."),
     Variable("ANTHROPIC_API_KEY", _text, None, "Set Anthropic's key.", secret=True),
     Variable("ANTHROPIC_BASE_URL", _http_url, None, "Set a URL or unset it."),
@@ -274,6 +273,8 @@ VARIABLES = (
     Variable("AZURE_OPENAI_API_VERSION", _text, "2024-10-21", "Set a version of the API."),
     Variable("ECHO_TOKEN_DELAY_MS", _integer(0, 5000), "50", "Set milliseconds per token."),
     Variable("CHAT_HEARTBEAT_S", _seconds(0.05, 300), "5", "Set the pause between heartbeats."),
+    Variable("STREAM_STALL_S", _seconds(0.05, 3600), "30", "Set the wait for a slow reader."),
+    Variable("STREAMS_PER_USER", _integer(1, 10_000), "50", "Set a user's streams at once."),
     Variable("RUN_WORKERS", _integer(0, 32), "2", "Set the runs at once; 0 works on none."),
     Variable("RUN_LEASE_S", _seconds(1, 300), "15", "Set how long a silent worker keeps a run."),
     Variable("RUN_MAX_ACTIVE", _integer(1, 10_000), "100", "Set how many runs a user may have."),
@@ -312,8 +313,9 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
         given = env_file.read(root / f".env.{environment}", faults) | given
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
-    faults.extend(_provider_faults(given, values))
-    faults.extend(_extra_faults(values))
+    remedies = {variable.name: variable.remedy for variable in VARIABLES}
+    faults.extend(provider_faults(given, values["llm_provider"], remedies))
+    faults.extend(extra_faults(values))
     faults.extend(_storage_faults(values))
     faults.extend(sign_in_faults(given, values))
     if environment == "production":
@@ -360,38 +362,8 @@ def _value(variable: Variable, given: Mapping[str, str], faults: list[str]) -> A
         return None
 
 
-def _extra_faults(values: Mapping[str, Any]) -> list[str]:
-    """What is asked for and needs a package that is not here."""
-    provider, endpoint = values["llm_provider"], values["otel_exporter_otlp_endpoint"]
-    asked = {f"LLM_PROVIDER={provider}": EXTRAS.get(provider)}
-    if endpoint is not None:
-        asked["OTEL_EXPORTER_OTLP_ENDPOINT"] = ("otel", "opentelemetry.sdk")
-    return [
-        f"{name} needs a package that is not installed. Install camp[{needed[0]}], or unset it."
-        for name, needed in asked.items()
-        if needed is not None and not _installed(needed[1])
-    ]
-
-
 def _storage_faults(values: Mapping[str, Any]) -> list[str]:
     """Options that the storage would refuse at its first use, in a user's request."""
     url, options = values["storage_url"], values["storage_options"]
     fault = storage_url.options_fault(url, options) if url and options else None
     return [f"STORAGE_OPTIONS {fault}. Correct one of the two."] if fault else []
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package around it
-        return False
-
-
-def _provider_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    provider = values["llm_provider"]
-    remedies = {variable.name: variable.remedy for variable in VARIABLES}
-    return [
-        f"{name} is not set, and LLM_PROVIDER={provider} needs it. {remedies[name]}"
-        for name in PROVIDER_NEEDS.get(provider, ())
-        if name not in given
-    ]

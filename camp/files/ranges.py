@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from camp.errors import RangeRefused
+from camp.files.errors import RangeRefused
 
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*")
 

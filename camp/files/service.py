@@ -5,12 +5,15 @@ from uuid import UUID
 
 import structlog
 from litestar.pagination import OffsetPagination
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from camp.auth.authenticator import Principal
 from camp.database.engine import Sessions, uuid7
+from camp.database.locks import one_at_a_time
 from camp.errors import FileNotFound, ProjectNotFound, StorageUnavailable
+from camp.files.errors import QuotaExceeded
 from camp.files.models import File
 from camp.files.schemas import FileOut
 from camp.files.storage import Storage, key_of
@@ -27,23 +30,34 @@ class FileService:
     """Use cases of files. No database connection is held while content comes or goes."""
 
     def __init__(
-        self, sessions: Sessions, roles: ProjectRoles, storage: Storage, allowed: tuple[str, ...]
+        self,
+        sessions: Sessions,
+        roles: ProjectRoles,
+        storage: Storage,
+        allowed: tuple[str, ...],
+        quota_bytes: int,
     ) -> None:
         self._sessions = sessions
         self._roles = roles
         self._allowed = allowed
+        self._quota_bytes = quota_bytes
         self.storage = storage
 
     async def require(self, principal: Principal, project_id: UUID, needed: ProjectRole) -> None:
         """Raises ProjectNotFound, RoleTooLow."""
         require(await self._roles.role(project_id, principal), needed)
 
+    async def require_room(self, project_id: UUID, size: int) -> None:
+        """Raises QuotaExceeded when the project cannot keep so many bytes more."""
+        async with self._sessions() as session:
+            await self._require_room(session, project_id, size)
+
     async def upload(
         self, principal: Principal, project_id: UUID, name: str, declared: str, upload: Upload
     ) -> FileOut:
         """Keep a file of a member; it is there as a whole, or not at all.
 
-        Raises what `require`, Upload and `media_type` do, and StorageUnavailable.
+        Raises what `require`, Upload and `media_type` do, QuotaExceeded and StorageUnavailable.
         """
         kind = media_type(await upload.head(), declared, self._allowed)
         file_id = uuid7()
@@ -60,7 +74,13 @@ class FileService:
         )
         try:
             async with self._sessions.begin() as session:
+                # Two that end at once would both find the last room free.
+                await one_at_a_time(session, project_id)
+                await self._require_room(session, project_id, file.size)
                 session.add(file)
+        except QuotaExceeded:
+            await self._drop(key)
+            raise
         except IntegrityError as error:
             await self._drop(key)
             raise ProjectNotFound("The project was deleted during the upload.") from error
@@ -93,6 +113,17 @@ class FileService:
             file = _of_project(await session.get(File, file_id, with_for_update=True), project_id)
             await session.delete(file)
         await self._drop(key_of(project_id, file_id))
+
+    async def _require_room(self, session: AsyncSession, project_id: UUID, size: int) -> None:
+        if not self._quota_bytes:
+            return
+        kept = select(func.coalesce(func.sum(File.size), 0)).where(File.project_id == project_id)
+        used = int(await session.scalar(kept) or 0)
+        if used + size > self._quota_bytes:
+            raise QuotaExceeded(
+                f"The project may keep {self._quota_bytes} bytes and keeps {used}."
+                " Delete files that are no longer needed, or ask who runs the service for more."
+            )
 
     async def _drop(self, key: str) -> None:
         """Delete content that has no row; what cannot be deleted now, a sweep will."""

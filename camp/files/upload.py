@@ -2,13 +2,22 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from litestar.types import Receive
 
-from camp.errors import FileEmpty, FileTooLarge, TypeRefused, UploadCut, UploadStalled
+from camp.files.errors import (
+    FileEmpty,
+    FileNameInvalid,
+    FileTooLarge,
+    TypeRefused,
+    UploadCut,
+    UploadStalled,
+)
+from camp.files.form import Form
 
 # What tells a type apart is at the beginning; zip based ones are told by their first bytes, too.
 HEAD_BYTES = 8192
@@ -17,23 +26,31 @@ BLOCK_BYTES = 1024 * 1024
 IDLE_S = 30.0
 # However slowly it trickles in, an upload ends: 256 MB in this time are 70 kB/s.
 DEADLINE_S = 3600.0
+NAME_MAX = 255
+# Neither a path, nor what could end a header or a line of a log.
+NAME = r"^[^\x00-\x1f\x7f/\\]+$"
 UNDECLARED = ("", "application/octet-stream")
 TEXTS = ("application/json", "application/xml", "application/x-ndjson")
 
 
 class Upload:
-    """One upload. `head` first, then `blocks`; then `size` (bytes) and `sha256` (hex) are known."""
+    """One upload. `head` first, then `blocks`; then `size` (bytes) and `sha256` (hex) are known.
+
+    The body is the file itself, or the `form` that it is in.
+    """
 
     def __init__(
         self,
         receive: Receive,
         max_bytes: int,
+        form: Form | None = None,
         *,
         idle_s: float = IDLE_S,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self._receive = receive
         self._max_bytes = max_bytes
+        self._form = form
         self._idle_s = idle_s
         self._ends = time.monotonic() + deadline_s
         self._hash = hashlib.sha256()
@@ -46,15 +63,21 @@ class Upload:
         return self._hash.hexdigest()
 
     async def head(self) -> bytes:
-        """The first bytes. Raises FileEmpty, FileTooLarge, UploadStalled, UploadCut."""
+        """The first bytes, as often as asked before `blocks`.
+
+        Raises FileEmpty, FileTooLarge, FormInvalid, UploadStalled, UploadCut.
+        """
         while len(self._block) < HEAD_BYTES and not self._ended:
             await self._more()
         if not self._block:
-            raise FileEmpty("The body is empty. Send the file itself as the body of the request.")
+            raise FileEmpty("The file is empty. Send it as the body, or as the part `file`.")
         return bytes(self._block[:HEAD_BYTES])
 
     async def blocks(self) -> AsyncGenerator[bytes, None]:
-        """Everything from the beginning. Raises FileTooLarge, UploadStalled, UploadCut."""
+        """Everything from the beginning.
+
+        Raises FileTooLarge, FormInvalid, UploadStalled, UploadCut.
+        """
         while self._block or not self._ended:
             while len(self._block) < BLOCK_BYTES and not self._ended:
                 await self._more()
@@ -67,11 +90,13 @@ class Upload:
         if message["type"] == "http.disconnect":
             raise UploadCut("The connection ended before the file did; nothing was kept.")
         body = message.get("body", b"")
+        self._ended = not message.get("more_body", False)
+        if self._form is not None:
+            body = self._form.content(body, last=self._ended)
         self.size += len(body)
         require_size(self.size, self._max_bytes)
         self._hash.update(body)
         self._block += body
-        self._ended = not message.get("more_body", False)
 
     async def _next(self) -> Any:
         left_s = self._ends - time.monotonic()
@@ -90,6 +115,18 @@ def require_size(size: int, max_bytes: int) -> None:
     """Raises FileTooLarge."""
     if size > max_bytes:
         raise FileTooLarge(f"A file may have {max_bytes} bytes at the most. Send a smaller one.")
+
+
+def require_name(name: str | None) -> str:
+    """Raises FileNameInvalid."""
+    if name is None:
+        raise FileNameInvalid("name: it is missing. Add ?name= and what the file is called.")
+    if len(name) > NAME_MAX or not re.fullmatch(NAME, name):
+        raise FileNameInvalid(
+            f"name: it must have 1 to {NAME_MAX} characters, and no slash or control character."
+            " Add ?name= and what the file is called."
+        )
+    return name
 
 
 def media_type(head: bytes, declared: str, allowed: tuple[str, ...]) -> str:

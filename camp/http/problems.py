@@ -15,7 +15,14 @@ from litestar.exceptions import (
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from camp.errors import CampError, DatabaseBusy, DatabaseUnavailable, TooManyRequests
+from camp.errors import (
+    BodyTooLarge,
+    CampError,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    TooManyRequests,
+    ValidationFailed,
+)
 
 log = structlog.get_logger("camp.http.problems")
 
@@ -46,6 +53,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 AnyRequest = Request[Any, Any, Any]
+
+
+def problem_type(code: str) -> str:
+    """The URI that names a kind of problem."""
+    return f"urn:camp:problem:{code}"
 
 
 def respond(request: AnyRequest, exc: Exception) -> Response[Problem]:
@@ -89,13 +101,18 @@ def _from_http(request: AnyRequest, exc: HTTPException) -> Response[Problem]:
     headers = {str(k): str(v) for k, v in (exc.headers or {}).items()}
     faults: tuple[FieldFault, ...] = ()
     if isinstance(exc, ValidationException):
-        code, title = "validation_failed", "Validation failed"
+        code, title = ValidationFailed.code, ValidationFailed.title
         faults = _faults(request, exc.extra)
         detail = "; ".join(f"{f.field}: {f.message}" for f in faults) or detail
     elif isinstance(exc, NotFoundException):
         code, detail = "route_not_found", "Nothing is here. The routes are listed at /docs."
     elif isinstance(exc, MethodNotAllowedException):
         detail = f"{request.method} is not allowed here; see the Allow header."
+    elif status == BodyTooLarge.status:
+        # Their own phrase for it differs from one Python to the next.
+        code, title = BodyTooLarge.code, BodyTooLarge.title
+        limit = request.route_handler.resolve_request_max_body_size()
+        detail = f"A request may have {limit} bytes at the most. Send less at once."
     elif status >= 500:
         log.error("unhandled error", exc_info=exc, path=request.scope["path"])
         code, title, detail = "internal_error", "Internal error", OUR_FAULT
@@ -138,7 +155,7 @@ def _response(
     if status == 503:
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     problem = Problem(
-        type=f"urn:camp:problem:{code}",
+        type=problem_type(code),
         title=title,
         status=status,
         detail=detail,

@@ -8,6 +8,7 @@ from typing import Any
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 import camp
@@ -38,7 +39,11 @@ async def live() -> Live:
     return Live()
 
 
-@get("/health/ready", tags=["ops"])
+@get(
+    "/health/ready",
+    tags=["ops"],
+    responses={503: ResponseSpec(Ready, generate_examples=False, description="Why it cannot.")},
+)
 async def ready(state: State) -> Response[Ready]:
     """200 when this instance can take traffic, else 503 with the reason."""
     lifecycle: Lifecycle = state.lifecycle
@@ -87,7 +92,7 @@ async def metrics(state: State) -> Response[bytes]:
     return Response(state.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
-@post("/internal/drain", tags=["ops"], status_code=202)
+@post("/internal/drain", tags=["ops"], status_code=202, refuses=(Forbidden, Unauthorized))
 async def drain(
     request: Request[Any, Any, Any], data: JSONBody[DrainRequest], state: State
 ) -> Draining:

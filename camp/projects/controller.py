@@ -9,6 +9,15 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from camp.auth.authenticator import Principal
+from camp.errors import (
+    AlreadyMember,
+    LastManager,
+    MemberNotFound,
+    PreconditionFailed,
+    ProjectNotFound,
+    RoleTooLow,
+    UserUnknown,
+)
 from camp.http import etags
 from camp.http.paging import (
     LimitParameter,
@@ -66,7 +75,7 @@ class ProjectController(Controller):
         asked = PageQuery(limit, offset, order_by, sort_order, search)
         return await projects.page(request.user, asked)
 
-    @get("/{project_id:uuid}")
+    @get("/{project_id:uuid}", refuses=(ProjectNotFound,))
     async def detail(
         self, request: ProjectRequest, state: State, project_id: FromPath[UUID]
     ) -> Response[ProjectOut]:
@@ -74,7 +83,7 @@ class ProjectController(Controller):
         projects: service.ProjectService = state.projects
         return _tagged(await projects.get(request.user, project_id))
 
-    @patch("/{project_id:uuid}")
+    @patch("/{project_id:uuid}", refuses=(ProjectNotFound, RoleTooLow, PreconditionFailed))
     async def update(
         self,
         request: ProjectRequest,
@@ -88,7 +97,7 @@ class ProjectController(Controller):
         projects: service.ProjectService = state.projects
         return _tagged(await projects.update(request.user, project_id, data, if_match))
 
-    @delete("/{project_id:uuid}")
+    @delete("/{project_id:uuid}", refuses=(ProjectNotFound, RoleTooLow, PreconditionFailed))
     async def delete(
         self,
         request: ProjectRequest,
@@ -107,7 +116,7 @@ class MemberController(Controller):
     path = "/projects/{project_id:uuid}/members"
     tags = ("projects",)
 
-    @get("/")
+    @get("/", refuses=(ProjectNotFound,))
     async def page(
         self,
         request: ProjectRequest,
@@ -124,7 +133,7 @@ class MemberController(Controller):
         asked = PageQuery(limit, offset, order_by, sort_order)
         return await found.page(request.user, project_id, asked)
 
-    @post("/")
+    @post("/", refuses=(ProjectNotFound, RoleTooLow, UserUnknown, AlreadyMember))
     async def add(
         self,
         request: ProjectRequest,
@@ -136,7 +145,7 @@ class MemberController(Controller):
         found: members.MemberService = state.members
         return _member(await found.add(request.user, project_id, data), status_code=201)
 
-    @get("/{user_id:uuid}")
+    @get("/{user_id:uuid}", refuses=(ProjectNotFound, MemberNotFound))
     async def detail(
         self,
         request: ProjectRequest,
@@ -148,7 +157,10 @@ class MemberController(Controller):
         found: members.MemberService = state.members
         return _member(await found.get(request.user, project_id, user_id))
 
-    @patch("/{user_id:uuid}")
+    @patch(
+        "/{user_id:uuid}",
+        refuses=(ProjectNotFound, RoleTooLow, MemberNotFound, PreconditionFailed, LastManager),
+    )
     async def change(
         self,
         request: ProjectRequest,
@@ -164,7 +176,7 @@ class MemberController(Controller):
         changed = await found.change(request.user, project_id, user_id, data.role, if_match)
         return _member(changed)
 
-    @delete("/{user_id:uuid}")
+    @delete("/{user_id:uuid}", refuses=(ProjectNotFound, RoleTooLow, MemberNotFound, LastManager))
     async def remove(
         self,
         request: ProjectRequest,

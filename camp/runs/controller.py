@@ -1,5 +1,6 @@
 """Routes of runs."""
 
+from contextlib import ExitStack
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,6 +10,15 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from camp.auth.authenticator import Principal
+from camp.config.settings import Settings
+from camp.errors import (
+    IdempotencyKeyReused,
+    RunActive,
+    RunInputInvalid,
+    RunNotFound,
+    TooManyRuns,
+    TooManyStreams,
+)
 from camp.http.paging import LimitParameter, OffsetParameter, PageQuery, SortParameter
 from camp.http.sse import EventStream
 from camp.runs import events, service
@@ -36,7 +46,7 @@ class RunController(Controller):
     path = "/runs"
     tags = ("runs",)
 
-    @post("/", status_code=202)
+    @post("/", status_code=202, refuses=(RunInputInvalid, IdempotencyKeyReused, TooManyRuns))
     async def start(
         self,
         request: RunRequest,
@@ -66,32 +76,35 @@ class RunController(Controller):
         asked = PageQuery(limit, offset, order_by, sort_order)
         return await runs.page(request.user.user_id, of_state, asked)
 
-    @get("/{run_id:uuid}")
+    @get("/{run_id:uuid}", refuses=(RunNotFound,))
     async def detail(self, request: RunRequest, state: AppState, run_id: FromPath[UUID]) -> RunOut:
         """A run with its progress, and its result or error."""
         runs: service.RunService = state.runs
         return await runs.get(request.user.user_id, run_id)
 
-    @post("/{run_id:uuid}/cancel", status_code=200)
+    @post("/{run_id:uuid}/cancel", status_code=200, refuses=(RunNotFound,))
     async def cancel(self, request: RunRequest, state: AppState, run_id: FromPath[UUID]) -> RunOut:
         """End a run; one that has ended already stays as it is."""
         runs: service.RunService = state.runs
         return await runs.cancel(request.user.user_id, run_id)
 
-    @delete("/{run_id:uuid}")
+    @delete("/{run_id:uuid}", refuses=(RunNotFound, RunActive))
     async def delete(self, request: RunRequest, state: AppState, run_id: FromPath[UUID]) -> None:
         """Forget a run that has ended; 409 while it has not."""
         runs: service.RunService = state.runs
         await runs.delete(request.user.user_id, run_id)
 
-    @get("/{run_id:uuid}/events")
+    @get("/{run_id:uuid}/events", refuses=(RunNotFound, TooManyStreams))
     async def events(
         self, request: RunRequest, state: AppState, run_id: FromPath[UUID]
     ) -> EventStream:
         """The run's progress: `progress` for each change, then `done`. `draining` asks to come
         again, which begins with the run as it is then. Comments are heartbeats."""
         runs: service.RunService = state.runs
+        settings: Settings = state.settings
         user_id = request.user.user_id
-        run = await runs.get(user_id, run_id)
-        heartbeat_s = state.settings.chat_heartbeat_s
-        return EventStream(events.stream(run, user_id, runs, state.lifecycle, heartbeat_s))
+        with ExitStack() as held:
+            held.enter_context(state.streams.place(user_id))
+            run = await runs.get(user_id, run_id)
+            told = events.stream(run, user_id, runs, state.lifecycle, settings.chat_heartbeat_s)
+            return EventStream(told, settings.stream_stall_s, held.pop_all())

@@ -1,8 +1,7 @@
 """What a run can do: the registry of kinds, and the two that exist."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Protocol
 from uuid import UUID
 
@@ -47,9 +46,27 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
 Kinds = Mapping[str, Kind]
 Transcript = Callable[[UUID, UUID], Awaitable[str]]
-"""The text of a chat, by user and chat. Raises NotFound."""
-Say = Callable[[str], AsyncGenerator[str, None]]
-"""Answers a prompt in pieces."""
+"""The latest of a chat as text, by user and chat, no longer than a model takes. Raises NotFound."""
+
+
+class Answered(Protocol):
+    """A whole answer, and what it took if that was told."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def prompt_tokens(self) -> int | None: ...
+
+    @property
+    def completion_tokens(self) -> int | None: ...
+
+
+Say = Callable[[str], Awaitable[Answered]]
+"""Answers a prompt. Raises CampError."""
 
 
 def read_input(kinds: Kinds, name: str, given: dict[str, Any]) -> tuple[Kind, Any]:
@@ -92,9 +109,13 @@ def build_kinds(transcript: Transcript, say: Say) -> Kinds:
     async def summarise(job: Job, given: SummariseInput) -> dict[str, Any]:
         said = await transcript(job.user_id, given.chat_id)
         prompt = f"Summarise this conversation in a few sentences:\n\n{said}"
-        async with aclosing(say(prompt)) as answer:
-            pieces = [piece async for piece in answer]
-        return {"summary": "".join(pieces).replace("\x00", "")}
+        answer = await say(prompt)
+        return {
+            "summary": answer.text.replace("\x00", ""),
+            "model": answer.model,
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+        }
 
     return {
         "echo": Kind(input=EchoInput, work=echo),

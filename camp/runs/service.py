@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from camp.database.engine import Sessions, uuid7
+from camp.database.locks import one_at_a_time
 from camp.errors import IdempotencyKeyReused, RunActive, RunNotFound, TooManyRuns
 from camp.http.paging import PageQuery, page
 from camp.runs.kinds import Kinds, read_input
@@ -58,7 +59,7 @@ class RunService:
         same = select(Run).where(Run.user_id == user_id, Run.idempotency_key == key)
         async with self._sessions.begin() as session:
             # One at a time for each user, or two at once would both find the last free place.
-            await session.execute(select(func.pg_advisory_xact_lock(_lock_of(user_id))))
+            await one_at_a_time(session, user_id)
             made = (await session.scalars(make.returning(Run))).one_or_none()
             if made is not None:
                 await self._require_place(session, user_id)
@@ -119,11 +120,6 @@ class RunService:
             if run.state in ACTIVE:
                 raise RunActive("The run has not ended. Cancel it first.")
             await session.delete(run)
-
-
-def _lock_of(user_id: UUID) -> int:
-    """A number for PostgreSQL's advisory locks; two users with the same one only wait."""
-    return int.from_bytes(user_id.bytes[-8:], signed=True)
 
 
 def _owned(run: Run | None, user_id: UUID) -> Run:

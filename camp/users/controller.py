@@ -9,6 +9,7 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from camp.auth.authenticator import Principal, UserRole
+from camp.errors import LastSystemAdmin, NotFound, PreconditionFailed, SystemAdminOnly, UserNotFound
 from camp.http import etags
 from camp.http.paging import (
     LimitParameter,
@@ -30,13 +31,13 @@ class UserController(Controller):
     path = "/users"
     tags = ("users",)
 
-    @get("/me")
+    @get("/me", refuses=(NotFound,))
     async def me(self, request: UserRequest, state: State) -> Response[UserOut]:
         """The signed-in user, with the ETag that an update wants."""
         users: service.UserService = state.users
         return _tagged(await users.me(request.user))
 
-    @patch("/me")
+    @patch("/me", refuses=(NotFound, PreconditionFailed))
     async def rename(
         self,
         request: UserRequest,
@@ -48,7 +49,7 @@ class UserController(Controller):
         users: service.UserService = state.users
         return _tagged(await users.rename(request.user, data.display_name, if_match))
 
-    @get("/")
+    @get("/", refuses=(SystemAdminOnly,))
     async def page(
         self,
         request: UserRequest,
@@ -66,7 +67,7 @@ class UserController(Controller):
         asked = PageQuery(limit, offset, order_by, sort_order, search)
         return await users.page(request.user, asked, role)
 
-    @get("/{user_id:uuid}")
+    @get("/{user_id:uuid}", refuses=(SystemAdminOnly, UserNotFound))
     async def detail(
         self, request: UserRequest, state: State, user_id: FromPath[UUID]
     ) -> Response[UserOut]:
@@ -74,7 +75,10 @@ class UserController(Controller):
         users: service.UserService = state.users
         return _tagged(await users.get(request.user, user_id))
 
-    @patch("/{user_id:uuid}")
+    @patch(
+        "/{user_id:uuid}",
+        refuses=(SystemAdminOnly, UserNotFound, LastSystemAdmin, PreconditionFailed),
+    )
     async def change_role(
         self,
         request: UserRequest,

@@ -134,6 +134,8 @@ def settings(servers: Servers, host: str = LOOPBACK) -> dict[str, str]:
         # request that waits for a connection is rather late than refused; the load gives up
         # after ten seconds.
         "DB_POOL_TIMEOUT_S": "9",
+        # One user holds all the streams of the load: as many as `--streams` takes.
+        "STREAMS_PER_USER": "500",
     }
 
 

@@ -6,7 +6,8 @@ from contextlib import aclosing
 
 import pytest
 
-from camp.chats.providers import ModelProvider, Piece, Turn, Usage, model_of, paced
+from camp.chats.model_port import ModelProvider, Piece, Turn, Usage
+from camp.chats.providers import model_of, paced
 from camp.errors import ModelBusy, ModelFailed, ModelRefused, ModelTimeout, ModelUnavailable
 from tests.fakes.models import FakeModels, fake_models, variables
 from tests.service import settings

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from camp.chats import resuming
-from camp.chats.service import Said
+from camp.chats.service import TURNS_CHARS, Said
 from tests.fakes.models import FakeModels, fake_models, variables
 from tests.served import serving
-from tests.service import USER, client_of, running, settings
+from tests.service import USER, client_of, own_id, running, settings
 from tests.waiting import eventually
 
 API = "/api/v1/chats"
@@ -223,8 +223,26 @@ async def test_run_that_summarises_a_chat_asks_the_model(migrated_database_url: 
             return bool((await client.get(path)).json()["state"] == "succeeded")
 
         assert await eventually(summarised)
-        assert (await client.get(path)).json()["result"] == {"summary": "Good day ☀"}
+        assert (await client.get(path)).json()["result"] == {
+            "summary": "Good day ☀",
+            "model": "m-1",
+            "prompt_tokens": 11,
+            "completion_tokens": 7,
+        }
         assert "bread and butter" in fake.requests[-1]["messages"][-1]["content"]
+
+
+async def test_summary_is_made_of_the_latest_that_a_model_takes(
+    migrated_database_url: str,
+) -> None:
+    async with client_of(settings(migrated_database_url)) as client:
+        chats = client.app.state.chats  # type: ignore[attr-defined]
+        chat_id, me = UUID(await chat(client)), await own_id(client)
+        assert await chats.transcript(me, chat_id) == ""
+        for number in range(4):
+            await chats.ask(me, chat_id, f"{number}" + "x" * (TURNS_CHARS // 3))
+        said = await chats.transcript(me, chat_id)
+        assert ("user: 3x" in said, "user: 2x" in said, "user: 1x" in said) == (True, True, False)
 
 
 async def test_answer_of_a_killed_instance_ends_where_it_was_kept_last(

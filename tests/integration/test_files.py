@@ -142,6 +142,48 @@ async def test_what_is_no_proper_file_is_refused(
     assert kept(folder) == []
 
 
+async def test_file_in_a_form_is_kept_as_if_it_were_the_body(client: httpx.AsyncClient) -> None:
+    project = await made(client)
+    path = f"{PROJECTS}/{project}/files"
+    form = {"files": {"file": ("Bericht für 日本.png", PNG, "image/png")}, "data": {"note": "x"}}
+    for params, name in ({}, "Bericht für 日本.png"), ({"name": "b.png"}, "b.png"):
+        response = await client.post(path, params=params, **form)  # type: ignore[arg-type]
+        body = response.json()
+        assert (response.status_code, body["name"], body["media_type"]) == (201, name, "image/png")
+        assert (body["size"], body["sha256"]) == (len(PNG), hashlib.sha256(PNG).hexdigest())
+        content = await client.get(f"{response.headers['location']}/content")
+        assert content.content == PNG
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "expected"),
+    [
+        ("other", ("a.png", PNG, "image/png"), (400, "form_invalid")),
+        ("file", ("a/b.png", PNG, "image/png"), (400, "file_name_invalid")),
+        ("file", (None, PNG, "image/png"), (400, "file_name_invalid")),
+        ("file", ("a.png", b"", "image/png"), (400, "file_empty")),
+        ("file", ("a.png", PNG, "application/pdf"), (415, "file_type_refused")),
+        ("file", ("a.png", PNG + b"\x00" * LIMIT, "image/png"), (413, "file_too_large")),
+    ],
+)
+async def test_form_without_a_proper_file_is_refused(
+    client: httpx.AsyncClient,
+    folder: Path,
+    part: str,
+    file: tuple[str | None, bytes, str],
+    expected: tuple[int, str],
+) -> None:
+    path = f"{PROJECTS}/{await made(client)}/files"
+    assert problem(await client.post(path, files={part: file})) == expected
+    assert kept(folder) == []
+
+
+async def test_raw_body_needs_a_name(client: httpx.AsyncClient) -> None:
+    response = await client.post(f"{PROJECTS}/{await made(client)}/files", content=PNG)
+    assert problem(response) == (400, "file_name_invalid")
+    assert "?name=" in response.json()["detail"]
+
+
 async def test_roles_say_who_reads_uploads_and_deletes(client: httpx.AsyncClient) -> None:
     may = {"VIEWER": (403, 200, 403), "MEMBER": (201, 200, 403), "MODERATOR": (201, 200, 204)}
     for role, expected in may.items():

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from camp.chats.providers import Turn
+from camp.chats.model_port import Turn
 from camp.chats.service import TURNS_CHARS, bounded
 
 

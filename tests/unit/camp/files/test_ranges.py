@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from camp.errors import RangeRefused
+from camp.files.errors import RangeRefused
 from camp.files.ranges import disposition, span
 
 TAG = '"abc"'

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from camp.config.media_types import TYPES
-from camp.errors import FileEmpty, FileTooLarge, TypeRefused, UploadCut, UploadStalled
+from camp.files.errors import FileEmpty, FileTooLarge, TypeRefused, UploadCut, UploadStalled
 from camp.files.upload import BLOCK_BYTES, HEAD_BYTES, Upload, media_type
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 40

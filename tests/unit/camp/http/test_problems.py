@@ -43,7 +43,7 @@ async def asked(method: str, path: str, **request: object) -> httpx.Response:
         ),
         ("GET", f"{API}/users/me", {}, 503, "database_unavailable"),
         ("POST", f"{API}/chats", {"content": b"x" * 1_000_001}, 503, "database_unavailable"),
-        ("POST", "/internal/drain", {"content": b"x" * 1_000_001}, 413, "request_entity_too_large"),
+        ("POST", "/internal/drain", {"content": b"x" * 1_000_001}, 413, "body_too_large"),
         ("GET", "/bug", {}, 500, "internal_error"),
     ],
 )

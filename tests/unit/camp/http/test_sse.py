@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 
 from camp.http import sse
 
@@ -61,8 +62,34 @@ async def test_client_that_leaves_closes_the_source_at_once() -> None:
         return {"type": "http.disconnect"}
 
     source = endless()  # held here, so that no collection closes it
-    await sse.EventStream(source).send_body(blocked_send, leaving)  # type: ignore[arg-type]
+    await sse.EventStream(source, 30).send_body(blocked_send, leaving)  # type: ignore[arg-type]
     assert closed.is_set()
+
+
+async def test_reader_that_takes_nothing_closes_the_source_and_leaves_its_place() -> None:
+    closed, left = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield sse.HEARTBEAT
+        finally:
+            closed.set()
+
+    async def stalled(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def silent() -> object:
+        return await asyncio.Event().wait()
+
+    source = endless()
+    with ExitStack() as held:
+        held.callback(left.set)
+        reply = sse.EventStream(source, 0.01, held.pop_all())
+    assert not left.is_set()
+    await reply({}, silent, stalled)  # type: ignore[arg-type]
+    assert (closed.is_set(), left.is_set()) == (True, True)
 
 
 async def test_nothing_passes_after_stop() -> None:

@@ -26,7 +26,7 @@ async def events(state: State) -> sse.EventStream:
             await state.lifecycle.draining.wait()
             yield sse.event("draining", {})
 
-    return sse.EventStream(source())
+    return sse.EventStream(source(), 30)
 
 
 async def test_drained_instance_is_unready_at_once_and_still_serves() -> None:
