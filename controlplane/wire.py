@@ -146,7 +146,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     """One host; `settled` when its last report is about the latest goals.
 
     `silent_s` is None while no agent has ever reported for it. `runtime_error`: its agent reports,
-    but cannot see the instances.
+    but cannot see the instances. `unread`: its agent reports, but what it says cannot be read.
     """
 
     environment: str
@@ -161,6 +161,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     image_errors: tuple[str, ...]
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
+    unread: str = ""
     instances: tuple[InstanceView, ...]
 
 

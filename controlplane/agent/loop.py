@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable, Skewed
+from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable
 from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
-from controlplane.domain.protocol import PROTOCOL, skewed
+from controlplane.domain.protocol import require_understood
 from controlplane.domain.reports import BLIND_STEP_S, AgentReport, HostReport, Phase, SlotReport
 from controlplane.ports.bus import Bus
 from controlplane.ports.clock import Clock
@@ -103,7 +103,7 @@ class Agent:
             raise NotFound(
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
-        require_understood(desired)
+        require_understood(self.host, desired.protocol)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
             raise Fenced(
@@ -233,16 +233,6 @@ class Agent:
             agent=replace(
                 self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle
             ),
-        )
-
-
-def require_understood(desired: HostDesired) -> None:
-    """Raises Skewed when the goals were written by a leader too far from this program."""
-    if skewed(desired.protocol):
-        raise Skewed(
-            f"The leader speaks protocol {desired.protocol} and this agent {PROTOCOL}, and only"
-            f" neighbouring ones understand each other. Replace the agent of {desired.host} by one"
-            " of the leader's release; nothing is changed here until then."
         )
 
 

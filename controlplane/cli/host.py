@@ -106,6 +106,7 @@ def _card(one: HostView) -> list[str]:
         f"{one.name} in {one.environment}: last seen {_seen(one)}, agent {one.agent_version or '-'}"
     ]
     lines += [f"  {one.runtime_error}"] if one.runtime_error else []
+    lines += [f"  its report cannot be read: {one.unread}"] if one.unread else []
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
     lines += [

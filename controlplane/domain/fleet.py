@@ -51,7 +51,7 @@ class Host:
     report, or cannot see them either; `runtime_error` then says why.
 
     A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
-    something else.
+    something else. So does one whose report cannot be read; `unread` then says why.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Host:
     agent_goal: AgentGoal | None = None
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,14 @@ def _asked(rollout: Rollout, goal: AgentGoal) -> bool:
 
 
 def _unheard(silent: list[Host]) -> Wait:
+    unread = next((h for h in silent if h.unread and not skewed(h.protocol)), None)
+    if unread is not None:
+        return Wait(
+            "protocol_skew",
+            f"The leader cannot read what the agent of {unread.name} reports ({unread.unread});"
+            " its instances keep serving.",
+            (f"replace the agent of {unread.name}", "pause", "rollback", "abort"),
+        )
     apart = [h for h in silent if skewed(h.protocol)]
     if apart:
         return Wait(

@@ -44,23 +44,28 @@ def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeR
 def _host(row: HostRow, now: float) -> Host:
     unheard_s = max(0.0, now - row.seen_at)
     unheard = unheard_s > SILENT_AFTER_S
-    report = row.report
+    report, unread = row.report, row.unread
+    spoken = report or unread
     error = report.runtime_error if report and not unheard else ""
     images = report.images if report else ()
     return Host(
         name=row.name,
         silent_s=unheard_s + (report.blind_s if report else 0.0),
-        silent=unheard or bool(error) or (report is not None and skewed(report.protocol)),
+        silent=unheard
+        or bool(error)
+        or unread is not None
+        or (report is not None and skewed(report.protocol)),
         settled=report is not None and report.desired_version == row.desired_version,
         images=frozenset(i.digest for i in images if i.present),
         wanted_images=frozenset(r.digest for r in row.images),
         image_errors=tuple(i for i in images if i.error),
         runtime_error=error,
-        protocol=report.protocol if report else PROTOCOL,
-        agent_version=report.agent_version if report else "",
+        protocol=spoken.protocol if spoken else PROTOCOL,
+        agent_version=spoken.agent_version if spoken else "",
         agent=report.agent if report else None,
         agent_goal=row.agent,
         pulls=report.pulls if report else (),
+        unread=unread.problem if unread else "",
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from controlplane.domain.goals import AgentGoal, Job, SlotGoal
 from controlplane.domain.model import Environment, Release, Rollout
-from controlplane.domain.reports import HostReport
+from controlplane.domain.reports import HostReport, Unread
 from controlplane.domain.routing import Table
 
 # Facts are compared at commit, but silence is not a fact that anybody writes: an old look may
@@ -16,7 +16,10 @@ LOOK_VALID_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """One host as stored. Versions count changes; `seen_at` moves with every report."""
+    """One host as stored. Versions count changes; `seen_at` moves with every report.
+
+    `report` is None before the first one, and when the last is `unread`.
+    """
 
     name: str
     desired_version: int
@@ -25,6 +28,7 @@ class HostRow:
     report_version: int
     seen_at: float
     agent: AgentGoal | None = None
+    unread: Unread | None = None
 
 
 @dataclass(frozen=True, slots=True)

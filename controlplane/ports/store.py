@@ -27,7 +27,10 @@ class Store(Protocol):
         ...
 
     async def observe(self) -> Snapshot:
-        """Everything a leader plans from."""
+        """Everything a leader plans from; a report that cannot be read is that host's `unread`.
+
+        Raises Skewed when what leaders wrote cannot be read.
+        """
         ...
 
     async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
@@ -37,7 +40,10 @@ class Store(Protocol):
         ...
 
     async def desired(self, host: str) -> HostDesired | None:
-        """What a host should do, with the current epoch; None: the environment has no such host."""
+        """What a host should do, with the current epoch; None: the environment has no such host.
+
+        Raises Skewed, by the protocol before anything else is read.
+        """
         ...
 
     async def report(self, report: HostReport) -> bool:

@@ -32,8 +32,9 @@ from controlplane.adapters.registry.oci import registry_of
 from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.agent.handover import await_host, hand_over
 from controlplane.agent.logs import LogReader
-from controlplane.agent.loop import Agent, require_understood
+from controlplane.agent.loop import Agent
 from controlplane.domain.errors import ControlError, NotFound
+from controlplane.domain.protocol import require_understood
 from controlplane.leader.loop import LOOK_S, Leader
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.leader.watcher import Watcher
@@ -162,7 +163,7 @@ async def _reachable(task: Assignment, store: PostgresStore, client: Redis) -> N
             f"Environment {task.environment} has no host {task.host};"
             " add it to the file and run `camp env apply FILE`."
         )
-    require_understood(desired)
+    require_understood(task.host, desired.protocol)
     with translated("answer a ping"):
         await client.ping()
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from controlplane.adapters.postgres import tables
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.store import PostgresStore
-from controlplane.domain.errors import NotFound, Stale, StoreUnavailable
+from controlplane.domain.errors import NotFound, Skewed, Stale, StoreUnavailable
 from controlplane.domain.goals import JobState
 from controlplane.domain.records import Changes
 from controlplane.domain.routing import Table
@@ -122,3 +123,27 @@ async def test_a_rollout_started_during_a_commit_waits_for_it_or_makes_it_stale(
 
     with pytest.raises(Stale):
         await commit
+
+
+async def test_goals_of_a_later_leader_are_refused_with_the_remedy(
+    postgres_ground: PostgresGround,
+) -> None:
+    store = postgres_ground.store
+    await store.commit(1, await lead(store), Changes(slots=(goal(),)))
+    change = """UPDATE slots SET goal = jsonb_set(goal, '{goal}', '"hover"')"""
+    await postgres_ground.execute(text(change))
+
+    with pytest.raises(Skewed, match=r"hover.*Replace the agent of a"):
+        await store.desired("a")
+    with pytest.raises(Skewed, match=r"hover.*Replace this program"):
+        await store.observe()
+
+
+async def test_the_protocol_is_read_before_the_goals(postgres_ground: PostgresGround) -> None:
+    store = postgres_ground.store
+    await store.commit(1, await lead(store), Changes(slots=(goal(),)))
+    change = """UPDATE slots SET goal = jsonb_set(goal, '{goal}', '"hover"')"""
+    await postgres_ground.execute(text(change), text("UPDATE leaders SET protocol = 7"))
+
+    with pytest.raises(Skewed, match="The leader speaks protocol 7"):
+        await store.desired("a")

@@ -13,7 +13,9 @@ from controlplane.domain.model import (
     State,
     enter,
 )
+from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import Changes
+from tests.fakes.newer import newer
 from tests.stores import (
     ENVIRONMENT,
     FakeGround,
@@ -182,3 +184,48 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
     await ground.find_again()
 
     assert replace(await store.observe(), now=seen.now) == seen
+
+
+async def test_a_report_nobody_can_read_costs_that_host_only(ground: Ground) -> None:
+    store = ground.store
+    await store.report(report("a"))
+    await store.report(report("b"))
+
+    assert await store.report(newer(report("b"))) is True
+    assert await store.report(newer(report("b"))) is False
+
+    seen = await store.observe()
+    assert (host(seen, "a").report, host(seen, "a").unread) == (report("a"), None)
+    unread = host(seen, "b").unread
+    assert host(seen, "b").report is None
+    assert unread is not None
+    assert (unread.protocol, unread.agent_version) == (PROTOCOL + 1, "9.0.0")
+    assert "warming" in unread.problem
+    assert host(seen, "b").report_version == 2
+
+
+async def test_what_can_be_read_again_is_believed_again(ground: Ground) -> None:
+    await ground.store.report(newer(report()))
+
+    assert await ground.store.report(report()) is True
+
+    row = host(await ground.store.observe(), "a")
+    assert (row.report, row.unread) == (report(), None)
+
+
+async def test_a_field_of_a_later_release_is_passed_over(ground: Ground) -> None:
+    await ground.store.report(newer(replace(report(), slots=())))
+
+    row = host(await ground.store.observe(), "a")
+    assert row.unread is None
+    assert row.report is not None
+    assert row.report.agent_version == "9.0.0"
+
+
+async def test_a_job_state_of_a_later_release_is_not_planned_from(ground: Ground) -> None:
+    await with_job(ground)
+    said = replace(ran(JobState.RUNNING).jobs[0], state="skipped")  # type: ignore[arg-type]  # newer
+    await ground.store.report(newer(report(jobs=(said,))))
+
+    (stored,) = (await ground.store.observe()).jobs
+    assert stored.state is JobState.WAITING

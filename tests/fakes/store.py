@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
+
+from controlplane.adapters.postgres import decoding
 from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
 from controlplane.domain.goals import HostDesired, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Rollout, State
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
-from controlplane.domain.reports import HostReport
+from controlplane.domain.reports import HostReport, Unread
 from controlplane.domain.routing import Table
+from tests.fakes.newer import newer
 from tests.fakes.world import World
 
+KNOWN = frozenset(JobState)
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})
 
 
@@ -22,7 +27,7 @@ class FakeStore:
 
     `commits` is called inside every commit that passes its checks, with the epoch, the state
     before it and the changes: the place to check invariants. Between its two points a method
-    awaits nothing.
+    awaits nothing. The agents of hosts in `newer` are of a later release.
     """
 
     def __init__(self, world: World, environment: Environment) -> None:
@@ -37,6 +42,8 @@ class FakeStore:
         self.hosts = {
             name: HostRow(name, 0, (), None, 0, 0.0) for name in sorted(environment.hosts)
         }
+        self.newer: set[str] = set()
+        self._raw: dict[str, bytes] = {}
         self.table = Table()
         self.jobs: dict[str, Job] = {}
         self.schema: frozenset[str] = frozenset()
@@ -123,7 +130,10 @@ class FakeStore:
         changed = False
         if row is not None:
             merged = bool(report.jobs) and self._merge(report)
-            changed = merged or (row.report is not report and row.report != report)
+            if report.host in self.newer:
+                report = newer(report)
+            changed = self._said(report) or merged
+            changed |= row.report is not report and row.report != report
             self.hosts[row.name] = HostRow(
                 row.name,
                 row.desired_version,
@@ -145,11 +155,32 @@ class FakeStore:
             self.environment,
             self._active(),
             self._goals,
-            tuple(self.hosts.values()),
+            tuple(map(self._read, self.hosts.values()) if self._raw else self.hosts.values()),
             self.table,
             self._jobs() if self.jobs else (),
             self.schema,
         )
+
+    def _said(self, report: HostReport) -> bool:
+        """Keep as text what only another program can have said; true when it is news."""
+        before = self._raw.pop(report.host, None)
+        if type(report) is HostReport:
+            return before is not None
+        said = self._raw[report.host] = msgspec.json.encode(report)
+        return said != before
+
+    def unread(self) -> set[str]:
+        """The hosts whose last report nobody here can read."""
+        told = {name: decoding.read_report(raw) for name, raw in self._raw.items()}
+        return {name for name, said in told.items() if isinstance(said, Unread)}
+
+    def _read(self, row: HostRow) -> HostRow:
+        if row.name not in self._raw:
+            return row
+        told = decoding.read_report(self._raw[row.name])
+        if isinstance(told, Unread):
+            return replace(row, report=None, unread=told)
+        return replace(row, report=told)
 
     def _up(self) -> None:
         if self.down:
@@ -254,6 +285,8 @@ class FakeStore:
         for said in report.jobs:
             job = self.jobs.get(said.id)
             if job is None or job.host != report.host or job.state in ENDED:
+                continue
+            if said.state not in KNOWN:
                 continue
             if job.state is not said.state or job.detail != said.detail:
                 self.jobs[job.id] = replace(job, state=said.state, detail=said.detail)

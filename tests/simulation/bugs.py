@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+
+from controlplane.adapters.postgres import decoding
 from controlplane.agent import status
 from controlplane.domain import look as look_module
 from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
 from controlplane.domain.fleet import Fleet
+from controlplane.domain.records import HostRow
+from controlplane.domain.reports import HostReport
 from controlplane.domain.strategies import rolling
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure
@@ -70,12 +76,36 @@ def _resume_old_plan() -> list[Patch]:
     ]
 
 
+def _read_strictly() -> list[Patch]:
+    """One report that cannot be read, and nothing can be."""
+
+    def strict(raw: bytes) -> HostReport:
+        return msgspec.json.decode(raw, type=HostReport)
+
+    return [(decoding, "read_report", strict)]
+
+
+def _unread_is_empty() -> list[Patch]:
+    """A report that cannot be read is one that says nothing: its instances are gone."""
+    read = FakeStore._read
+
+    def blank(self: FakeStore, row: HostRow) -> HostRow:
+        told = read(self, row)
+        if told.unread is None:
+            return told
+        return replace(told, unread=None, report=HostReport(row.name, 0, row.desired_version))
+
+    return [(FakeStore, "_read", blank)]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
     "admit-any-version": _admit_any_version,
     "ignore-down": _ignore_down,
     "resume-old-plan": _resume_old_plan,
+    "read-strictly": _read_strictly,
+    "unread-is-empty": _unread_is_empty,
 }
 
 

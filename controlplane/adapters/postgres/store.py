@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from controlplane.adapters.postgres import event_log
+from controlplane.adapters.postgres import decoding, event_log
 from controlplane.adapters.postgres.errors import bounded
 from controlplane.domain.errors import Fenced, NotFound, Stale
 from controlplane.domain.goals import HostDesired
@@ -74,7 +74,8 @@ WHERE h.environment = :environment AND h.name = :host
 """)
 
 # The host's row is locked first, as commit does, so that the two cannot deadlock over the jobs.
-# A finished job stays as it is: a late report must not bring it back to life.
+# A finished job stays as it is: a late report must not bring it back to life. Nor is a state that
+# leaders cannot read written into what they plan from.
 REPORT = text("""
 WITH said AS (SELECT CAST(:report AS jsonb) AS report),
 host AS (
@@ -86,6 +87,7 @@ merged AS (
     FROM host, said, jsonb_array_elements(said.report -> 'jobs') j
     WHERE jobs.environment = :environment AND jobs.id = j ->> 'id' AND jobs.host = host.name
         AND jobs.state NOT IN ('succeeded', 'failed')
+        AND j ->> 'state' IN ('waiting', 'running', 'succeeded', 'failed')
         AND (job -> 'state', job -> 'detail') IS DISTINCT FROM (j -> 'state', j -> 'detail')
     RETURNING jobs.id),
 verdict AS (SELECT name, differs OR EXISTS (SELECT FROM merged) AS changed FROM host)
@@ -185,8 +187,6 @@ class _Versions(msgspec.Struct):
     table: int
 
 
-_snapshots = msgspec.json.Decoder(Snapshot)
-_desired = msgspec.json.Decoder(HostDesired)
 _versions = msgspec.json.Decoder(_Versions)
 
 
@@ -217,11 +217,11 @@ class PostgresStore:
         found = await self._one(OBSERVE)
         if found is None:
             raise self._unknown()
-        return _snapshots.decode(found)
+        return decoding.read_snapshot(found)
 
     async def desired(self, host: str) -> HostDesired | None:
         found = await self._one(DESIRED, host=host)
-        return None if found is None else _desired.decode(found)
+        return None if found is None else decoding.read_desired(found)
 
     async def report(self, report: HostReport) -> bool:
         return bool(await self._one(REPORT, host=report.host, report=_json(report)))
