@@ -27,9 +27,10 @@ class Store(Protocol):
         ...
 
     async def observe(self) -> Snapshot:
-        """Everything a leader plans from; a report that cannot be read is that host's `unread`.
+        """Everything a leader plans from, jobs in the order of their attempts.
 
-        Raises Skewed when what leaders wrote cannot be read.
+        A report that cannot be read is that host's `unread`. Raises Skewed when what leaders wrote
+        cannot be read.
         """
         ...
 

@@ -71,6 +71,27 @@ async def test_a_commit_is_observed_as_it_was_written(ground: Ground) -> None:
     assert tuple(await ground.events()) == changes.events
 
 
+async def test_jobs_are_seen_in_the_order_of_their_attempts(ground: Ground) -> None:
+    await ground.start(rollout())
+    tried = tuple(job(f"r-1/{n}") for n in range(1, 12))
+
+    await ground.store.commit(1, await lead(ground.store), Changes(jobs=tried))
+
+    desired = await ground.store.desired("a")
+    assert (await ground.store.observe()).jobs == tried
+    assert desired is not None
+    assert desired.jobs == tried
+
+
+async def test_attempts_of_checks_are_counted_on_their_own(ground: Ground) -> None:
+    await ground.start(rollout())
+    tried = tuple(job(f"r-1/smoke-1700000000.250-{n}") for n in (9, 10))
+
+    await ground.store.commit(1, await lead(ground.store), Changes(jobs=tried))
+
+    assert (await ground.store.observe()).jobs == tried
+
+
 async def test_a_rollout_survives_the_round_trip_one_version_further(ground: Ground) -> None:
     await ground.start(rollout())
     seen = await lead(ground.store)

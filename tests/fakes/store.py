@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -194,7 +195,8 @@ class FakeStore:
         if active is None:
             return ()
         prefix = f"{active.id}/"
-        return tuple(self.jobs[key] for key in sorted(self.jobs) if key.startswith(prefix))
+        ours = (key for key in self.jobs if key.startswith(prefix))
+        return tuple(self.jobs[key] for key in sorted(ours, key=_attempt))
 
     def _fence(self, epoch: int) -> None:
         if epoch != self.issued:
@@ -294,3 +296,7 @@ class FakeStore:
         if merged:
             self._desired.clear()
         return merged
+
+
+def _attempt(job: str) -> tuple[int, str]:
+    return int(re.split(r"[/-]", job)[-1]), job

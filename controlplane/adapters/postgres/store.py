@@ -40,8 +40,9 @@ SELECT json_build_object(
     'table', (
         SELECT json_build_object('revision', revision, 'members', members)
         FROM routing WHERE environment = e.name),
+    -- By the number with which an id ends: as text, /10 comes before /2.
     'jobs', (
-        SELECT coalesce(json_agg(job ORDER BY id), '[]')
+        SELECT coalesce(json_agg(job ORDER BY substring(id from '[0-9]+$')::numeric, id), '[]')
         FROM jobs WHERE environment = e.name AND rollout = r.id),
     'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history))::text
 FROM environments e
@@ -63,7 +64,7 @@ SELECT json_build_object(
         FROM slots s WHERE s.environment = e.name AND s.host = h.name),
     'images', h.images,
     'jobs', (
-        SELECT coalesce(json_agg(job ORDER BY id), '[]')
+        SELECT coalesce(json_agg(job ORDER BY substring(id from '[0-9]+$')::numeric, id), '[]')
         FROM jobs j WHERE j.environment = e.name AND j.rollout = r.id AND j.host = h.name
             AND j.state NOT IN ('succeeded', 'failed')))::text
 FROM hosts h
