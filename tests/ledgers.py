@@ -58,7 +58,9 @@ async def lead(
     assert seen.rollout is not None
     after = enter(seen.rollout, state, seen.now, cause)
     held = (after.target, seen.environment.current) if state is State.SUCCEEDED else None
-    await store.commit(epoch, seen, Changes(rollout=after, held=held, events=(("state", cause),)))
+    await store.commit(
+        epoch, "test", seen, Changes(rollout=after, held=held, events=(("state", cause),))
+    )
     return after
 
 

@@ -29,6 +29,7 @@ from tests.fakes.world import World
 from tests.proxy import Proxy
 
 NAME = "test"
+LEADER = "leader-1"
 
 
 def release(version: str = "1.0.0") -> Release:
@@ -175,7 +176,7 @@ Ground = FakeGround | PostgresGround
 
 async def lead(store: Store) -> Snapshot:
     """Become the leader of epoch 1 and look."""
-    assert await store.claim_epoch("leader-1", 0)
+    assert await store.claim_epoch(LEADER, 0)
     return await store.observe()
 
 
@@ -185,4 +186,4 @@ def host(snapshot: Snapshot, name: str) -> HostRow:
 
 async def with_job(ground: Ground) -> None:
     await ground.start(rollout())
-    await ground.store.commit(1, await lead(ground.store), Changes(jobs=(job(),)))
+    await ground.store.commit(1, LEADER, await lead(ground.store), Changes(jobs=(job(),)))

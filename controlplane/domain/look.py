@@ -11,6 +11,8 @@ from controlplane.domain.routing import EdgeReading, Member, Table
 
 # Agents report at least every second; four missed reports are no longer bad luck.
 SILENT_AFTER_S = 4.0
+# Clocks are put right by parts of a second all the time; agents report within one.
+CLOCK_SLACK_S = 1.0
 
 
 def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = "") -> Fleet:
@@ -43,7 +45,8 @@ def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeR
 
 def _host(row: HostRow, now: float) -> Host:
     unheard_s = max(0.0, now - row.seen_at)
-    unheard = unheard_s > SILENT_AFTER_S
+    # A moment to come is none at which it was heard: the database's clock went back since.
+    unheard = unheard_s > SILENT_AFTER_S or row.seen_at - now > CLOCK_SLACK_S
     report, unread = row.report, row.unread
     spoken = report or unread
     error = report.runtime_error if report and not unheard else ""

@@ -34,10 +34,10 @@ class Store(Protocol):
         """
         ...
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
-        """Write one step. Raises Fenced (epoch outdated) or Stale (something in `seen` changed:
-        environment version, rollout row version, desired or report version of a host, table;
-        or the look itself is older than LOOK_VALID_S)."""
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
+        """Write one step. Raises Fenced (epoch outdated, or claimed by another holder) or Stale
+        (something in `seen` changed: environment version, rollout row version, desired or report
+        version of a host, table; or the look itself is older than LOOK_VALID_S)."""
         ...
 
     async def desired(self, host: str) -> HostDesired | None:

@@ -18,6 +18,7 @@ from controlplane.domain.records import Changes
 from tests.fakes.newer import newer
 from tests.stores import (
     ENVIRONMENT,
+    LEADER,
     FakeGround,
     Ground,
     goal,
@@ -97,7 +98,7 @@ async def test_a_job_known_to_an_equal_report_still_changes_the_report_version(
 ) -> None:
     await ground.start(rollout())
     await ground.store.report(ran(JobState.RUNNING))
-    await ground.store.commit(1, await lead(ground.store), Changes(jobs=(job(),)))
+    await ground.store.commit(1, LEADER, await lead(ground.store), Changes(jobs=(job(),)))
 
     assert await ground.store.report(ran(JobState.RUNNING)) is True
 
@@ -107,7 +108,7 @@ async def test_a_job_known_to_an_equal_report_still_changes_the_report_version(
 async def test_jobs_of_earlier_rollouts_are_neither_observed_nor_desired(ground: Ground) -> None:
     await with_job(ground)
     done = enter(rollout(), State.FAILED, 50.0)
-    await ground.store.commit(1, await ground.store.observe(), Changes(rollout=done))
+    await ground.store.commit(1, LEADER, await ground.store.observe(), Changes(rollout=done))
     await ground.start(rollout("r-10"))
 
     desired = await ground.store.desired("a")
@@ -124,7 +125,7 @@ async def test_a_host_is_told_its_goals_images_and_unfinished_jobs(ground: Groun
         images=(("a", (release(),)),),
         jobs=(job(), job("r-1/2", "b")),
     )
-    await ground.store.commit(1, await lead(ground.store), changes)
+    await ground.store.commit(1, LEADER, await lead(ground.store), changes)
 
     desired = await ground.store.desired("a")
 
@@ -174,7 +175,7 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
         lambda: store.claim_epoch("leader-2", 1),
         store.epoch,
         store.observe,
-        lambda: store.commit(1, seen, Changes(slots=(goal(),))),
+        lambda: store.commit(1, LEADER, seen, Changes(slots=(goal(),))),
         lambda: store.desired("a"),
         lambda: store.report(report()),
     ):

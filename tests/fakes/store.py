@@ -105,10 +105,10 @@ class FakeStore:
         await self.world.point("store.observe.done")
         return snapshot
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
         await self.world.point("store.commit")
         self._up()
-        self._fence(epoch)
+        self._fence(epoch, holder)
         self._refuse_outdated(seen, changes)
         if self.commits is not None:
             self.commits(epoch, self.snapshot(), changes)
@@ -198,12 +198,12 @@ class FakeStore:
         ours = (key for key in self.jobs if key.startswith(prefix))
         return tuple(self.jobs[key] for key in sorted(ours, key=_attempt))
 
-    def _fence(self, epoch: int) -> None:
-        if epoch != self.issued:
+    def _fence(self, epoch: int, holder: str) -> None:
+        if (epoch, holder) != (self.issued, self.holder):
             raise Fenced(f"Epoch {epoch} is outdated.")
 
     def _refuse_outdated(self, seen: Snapshot, changes: Changes) -> None:
-        if self.world.now - seen.now > LOOK_VALID_S:
+        if abs(self.world.now - seen.now) > LOOK_VALID_S:
             raise Stale("The look is too old.")
         if seen.environment.version != self.environment.version:
             raise Stale("The environment's policy has changed.")

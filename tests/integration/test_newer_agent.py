@@ -67,7 +67,7 @@ async def _step(store: PostgresStore) -> None:
     fleet = look(seen, ())
     step = changes(seen, fleet, decide(seen, fleet))
     assert step is not None
-    await store.commit(1, seen, step)
+    await store.commit(1, "test", seen, step)
 
 
 async def _hold_the_lease(redis_url: str) -> None:

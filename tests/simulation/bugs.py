@@ -32,7 +32,7 @@ Patch = tuple[Any, str, Any]
 def _no_epoch_check() -> list[Patch]:
     """Nobody compares epochs: not the store, not the routing script."""
     return [
-        (FakeStore, "_fence", lambda self, epoch: None),
+        (FakeStore, "_fence", lambda self, epoch, holder: None),
         (FakeRouting, "_fence", lambda self, table, epoch: None),
     ]
 

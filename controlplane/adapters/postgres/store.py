@@ -1,4 +1,7 @@
-"""The truth in PostgreSQL. Reads are one statement each, so that what they see is consistent."""
+"""The truth in PostgreSQL. Reads are one statement each, so that what they see is consistent.
+
+Text: reads are nested JSON documents, and writes set many rows from one, in one round trip.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters.postgres import decoding, event_log
 from controlplane.adapters.postgres.errors import bounded
-from controlplane.domain.errors import Fenced, NotFound, Stale
+from controlplane.adapters.postgres.fence import fence
+from controlplane.domain.errors import NotFound, Stale
 from controlplane.domain.goals import HostDesired
 from controlplane.domain.model import Rollout
 from controlplane.domain.protocol import PROTOCOL
@@ -108,14 +112,6 @@ UPDATE leaders SET
     epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
 WHERE environment = :environment AND epoch = :seen
 RETURNING epoch
-""")
-
-# The environment's row is locked FOR UPDATE because that also waits for, and holds off, a new
-# rollout: its foreign key needs the row. The next statement then sees any that was faster.
-FENCE = text("""
-SELECT e.version FROM leaders l JOIN environments e ON e.name = l.environment
-WHERE l.environment = :environment AND l.epoch = :epoch
-FOR SHARE OF l FOR UPDATE OF e
 """)
 
 LOCK_SEEN = text("""
@@ -227,9 +223,10 @@ class PostgresStore:
     async def report(self, report: HostReport) -> bool:
         return bool(await self._one(REPORT, host=report.host, report=_json(report)))
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
         async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
-            await self._refuse_outdated(connection, epoch, seen, changes)
+            version = await fence(connection, self._environment, epoch, holder)
+            await self._refuse_outdated(connection, version, seen, changes)
             await self._write(connection, changes, seen)
             await event_log.append(
                 connection,
@@ -240,19 +237,14 @@ class PostgresStore:
             )
 
     async def _refuse_outdated(
-        self, connection: AsyncConnection, epoch: int, seen: Snapshot, changes: Changes
+        self, connection: AsyncConnection, version: int, seen: Snapshot, changes: Changes
     ) -> None:
-        """Lock what was seen, in the order leader, environment, rollout, hosts, table."""
+        """Lock what was seen, in the order rollout, hosts, table."""
         mine = {"environment": self._environment}
-        version = await connection.scalar(FENCE, mine | {"epoch": epoch})
-        if version is None:
-            raise Fenced(
-                f"Epoch {epoch} of {self._environment} is outdated: a newer leader exists."
-            )
         if version != seen.environment.version:
             raise Stale("The environment's policy has changed; look again.")
         now = _versions.decode(await connection.scalar(LOCK_SEEN, mine))
-        if now.now - seen.now > LOOK_VALID_S:
+        if abs(now.now - seen.now) > LOOK_VALID_S:
             raise Stale("The look is too old to act on; look again.")
         active = _row_version(seen.rollout)
         if now.rollout != active:
