@@ -241,7 +241,7 @@ def _card(r: RolloutView) -> list[str]:
         ("by", f"{r.created_by} at {stamp(r.created_at)}"),
         ("reason", r.reason or "-"),
         ("since", stamp(r.state_since)),
-        ("blocker", r.blocker.sentence if r.blocker else "-"),
+        ("blocker", r.blocker.told if r.blocker else "-"),
         ("version", str(r.version)),
         ("possible", ", ".join(r.allowed) or "-"),
     ]

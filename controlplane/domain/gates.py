@@ -44,12 +44,12 @@ def blocker(wait: Wait, rollout: Rollout, now: float) -> Blocker:
     A command that the rollout would refuse in its present state is no next action.
     """
     last = rollout.blocker
-    sentence = f"{wait.sentence} {wait.detail}".rstrip()
+    # Releases before wrote the detail into the sentence.
     if last is not None and last.code == wait.code and last.sentence.startswith(wait.sentence):
-        return last if last.sentence == sentence else replace(last, sentence=sentence)
+        return replace(last, sentence=wait.sentence, detail=wait.detail)
     refused = set(Command) - set(allowed(rollout))
     actions = tuple(a for a in wait.next_actions if a not in refused)
-    return Blocker(wait.code, sentence, now, actions)
+    return Blocker(wait.code, wait.sentence, now, actions, wait.detail)
 
 
 def needed_images(rollout: Rollout) -> tuple[Release, ...]:

@@ -106,12 +106,26 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """The one thing that an unmoving rollout waits for, and what may safely be done about it."""
+    """The one thing that an unmoving rollout waits for, and what may safely be done about it.
+
+    `detail` says how far it has come; it changes without a new version of the rollout's row.
+    """
 
     code: str
     sentence: str
     since: float
     next_actions: tuple[str, ...] = ()
+    detail: str = ""
+
+    @property
+    def told(self) -> str:
+        """The sentence, and how far it has come."""
+        return f"{self.sentence} {self.detail}".rstrip()
+
+    @property
+    def cause(self) -> Blocker:
+        """All but how far it has come."""
+        return replace(self, detail="") if self.detail else self
 
 
 @dataclass(frozen=True, slots=True)

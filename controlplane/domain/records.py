@@ -55,7 +55,8 @@ class Changes:
     `slots` are upserts, `freed` deletes; hosts named in either, in `images` (the new whole list
     of a host), in `jobs` or in `agents` get a new desired version. `events` are (kind, message)
     for the log. `held`: the release the environment now runs, and the one to go back to. `moves`
-    is false when only the explanation of a wait has changed.
+    is false when only the explanation of a wait has changed. `detail`: how far what the rollout
+    waits for has come, written into its row without a new version; None leaves it.
     """
 
     rollout: Rollout | None = None
@@ -68,3 +69,4 @@ class Changes:
     held: tuple[Release, Release | None] | None = None
     moves: bool = True
     agents: tuple[tuple[str, AgentGoal], ...] = ()
+    detail: str | None = None

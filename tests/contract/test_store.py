@@ -103,6 +103,24 @@ async def test_a_rollout_survives_the_round_trip_one_version_further(ground: Gro
     assert (await ground.store.observe()).rollout == replace(rollout(), progress=3, version=2)
 
 
+async def test_how_far_a_wait_has_come_is_seen_without_a_version_or_an_event(
+    ground: Ground,
+) -> None:
+    await ground.start(rollout())
+    before = await lead(ground.store)
+
+    await ground.store.commit(1, LEADER, before, Changes(detail="3 of 166 MB are here."))
+
+    seen = (await ground.store.observe()).rollout
+    blocker = rollout().blocker
+    assert blocker is not None
+    told = replace(blocker, detail="3 of 166 MB are here.")
+    assert seen == replace(rollout(), blocker=told)
+    assert await ground.events() == []
+    # Whoever looked before may still write: nothing that is planned from has changed.
+    await ground.store.commit(1, LEADER, before, Changes(slots=(goal(),)))
+
+
 async def test_a_finished_rollout_is_kept_but_no_longer_active(ground: Ground) -> None:
     await ground.start(rollout())
     done = enter(rollout(), State.SUCCEEDED, 50.0)

@@ -256,6 +256,9 @@ class FakeStore:
             self.table = changes.table
         if changes.rollout is not None and self.rollout is not None:
             self.rollout = replace(changes.rollout, version=self.rollout.version + 1)
+        if changes.detail is not None and self.rollout is not None and self.rollout.blocker:
+            blocker = replace(self.rollout.blocker, detail=changes.detail)
+            self.rollout = replace(self.rollout, blocker=blocker)
         if changes.held is not None:
             current, previous = changes.held
             self.environment = replace(self.environment, current=current, previous=previous)

@@ -170,6 +170,13 @@ UPDATE rollouts SET
 WHERE environment = :environment AND id = :id
 """)
 
+# Nobody plans from it, so it is no change of the row that others compare.
+PUT_DETAIL = text("""
+UPDATE rollouts SET
+    rollout = jsonb_set(rollout, '{blocker,detail}', to_jsonb(CAST(:detail AS text)))
+WHERE environment = :environment AND id = :id AND rollout ->> 'blocker' IS NOT NULL
+""")
+
 PUT_HELD = text("""
 UPDATE environments SET
     current = CAST(:current AS jsonb), previous = CAST(CAST(:previous AS text) AS jsonb)
@@ -288,6 +295,8 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     if changes.rollout is not None and seen.rollout is not None:
         values = _rollout_values(changes.rollout, seen.rollout.version)
         todo.append((PUT_ROLLOUT, values))
+    if changes.detail is not None and seen.rollout is not None:
+        todo.append((PUT_DETAIL, {"id": seen.rollout.id, "detail": changes.detail}))
     if changes.held is not None:
         current, previous = changes.held
         values = {"current": _json(current), "previous": previous and _json(previous)}
