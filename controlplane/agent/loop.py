@@ -16,7 +16,7 @@ from controlplane.ports.bus import Bus
 from controlplane.ports.clock import Clock
 from controlplane.ports.health import Health, Probe
 from controlplane.ports.memory import Memory
-from controlplane.ports.runtime import Running, Runtime
+from controlplane.ports.runtime import KEPT_RUNS, Running, Runtime
 from controlplane.ports.store import Store
 from controlplane.ports.succession import Stage, Succession
 
@@ -124,10 +124,14 @@ class Agent:
             await self.runtime.prune(wanted | {g.release.digest for g in desired.slots})
 
     async def _run_jobs(self, desired: HostDesired) -> None:
+        """Begin what is wanted and unknown; what has ended and been read may go in time."""
         known = {j.id for j in await self.runtime.jobs()}
         for job in desired.jobs:
             if job.id not in known and job.state in (JobState.WAITING, JobState.RUNNING):
                 await self.runtime.run_once(job)
+        wanted = frozenset(j.id for j in desired.jobs)
+        if len(known - wanted) > KEPT_RUNS:
+            await self.runtime.forget_jobs(wanted)
 
     async def _slots(self, desired: HostDesired) -> tuple[SlotReport, ...]:
         goals = {g.slot: g for g in desired.slots}
@@ -221,13 +225,16 @@ class Agent:
                 pass
 
     async def _report(self, desired: HostDesired, slots: tuple[SlotReport, ...]) -> HostReport:
+        # A run is wanted until the store knows how it ended; nobody reads of others.
+        wanted = {j.id for j in desired.jobs}
+        jobs = tuple([j for j in await self.runtime.jobs() if j.id in wanted])
         return HostReport(
             host=self.host,
             epoch=desired.epoch,
             desired_version=desired.version,
             slots=slots,
             images=await self.runtime.images(),
-            jobs=await self.runtime.jobs(),
+            jobs=jobs,
             pulls=await self.runtime.pulls(),
             agent_version=self.version,
             agent=replace(
