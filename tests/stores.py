@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from controlplane.adapters.postgres import tables
@@ -97,6 +97,11 @@ class FakeGround:
     async def events(self) -> list[tuple[str, str]]:
         return self.fake.events
 
+    async def set_clock_back(self, host: str, seconds: float) -> None:
+        """Since the host was seen."""
+        row = self.fake.hosts[host]
+        self.fake.hosts[host] = replace(row, seen_at=self.fake.world.now + seconds)
+
     async def lose(self) -> None:
         self.fake.down = True
 
@@ -163,6 +168,13 @@ class PostgresGround:
         async with self.engine.connect() as connection:
             rows = await connection.execute(columns.order_by(tables.events.c.id))
             return [(row.kind, row.message) for row in rows]
+
+    async def set_clock_back(self, host: str, seconds: float) -> None:
+        """Since the host was seen."""
+        ahead = text("clock_timestamp() + make_interval(secs => :seconds)")
+        mine = and_(tables.hosts.c.environment == NAME, tables.hosts.c.name == host)
+        seen_at = ahead.bindparams(seconds=seconds)
+        await self.execute(tables.hosts.update().where(mine).values(seen_at=seen_at))
 
     async def lose(self) -> None:
         await self.proxy.cut()

@@ -102,6 +102,10 @@ class Policy:
     progress_deadline_s: float = 600.0
     paused_deadline_s: float = 86_400.0
     rollback_deadline_s: float = 1_800.0
+    # A quarter of a year, a year, a year.
+    keep_events_s: float = 7_776_000.0
+    keep_rollouts_s: float = 31_536_000.0
+    keep_releases_s: float = 31_536_000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,10 @@ from controlplane.domain.routing import Table
 LOOK_VALID_S = 2.0
 
 
+# Of each kind, in one transaction: the environment's row is held meanwhile.
+SWEPT_ROWS = 500
+
+
 @dataclass(frozen=True, slots=True)
 class HostRow:
     """One host as stored. Versions count changes; `seen_at` moves with every report.

@@ -40,6 +40,14 @@ class Store(Protocol):
         version of a host, table; or the look itself is older than LOOK_VALID_S)."""
         ...
 
+    async def sweep(self, epoch: int, holder: str) -> int:
+        """Forget what the environment's policy no longer keeps, at most SWEPT_ROWS of each kind.
+
+        Returns the size of the largest batch. A host that was seen at a moment to come is silent
+        from now on. Raises Fenced, and Stale when another writer was faster.
+        """
+        ...
+
     async def desired(self, host: str) -> HostDesired | None:
         """What a host should do, with the current epoch; None: the environment has no such host.
 

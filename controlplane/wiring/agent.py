@@ -36,6 +36,7 @@ from controlplane.agent.loop import Agent
 from controlplane.domain.errors import ControlError, NotFound
 from controlplane.domain.protocol import require_understood
 from controlplane.leader.loop import LOOK_S, Leader
+from controlplane.leader.sweeper import Sweeper
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.leader.watcher import Watcher
 from controlplane.ports.bus import Bus
@@ -132,6 +133,7 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
         leader = await _candidate(task, engine, client, leader_bus, stack)
         follows = PostgresFollows(engine, task.environment)
         watcher = Watcher(leader.tenure, follows, registry_of, leader_bus, stop)
+        sweeper = Sweeper(leader.tenure, store)
         leader.abstains = agent.replaced
 
         async def work() -> float:
@@ -146,6 +148,9 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
             loops.create_task(_loop("logs", reader.tick, log_bus, stop))
             loops.create_task(
                 _loop("watcher", watcher.tick, RedisBus(client, task.environment), stop)
+            )
+            loops.create_task(
+                _loop("sweeper", sweeper.tick, RedisBus(client, task.environment), stop)
             )
             loops.create_task(_renewing(leader.tenure, stop))
         await leader.tenure.step_down()

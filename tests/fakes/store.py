@@ -11,6 +11,7 @@ import msgspec
 from controlplane.adapters.postgres import decoding
 from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
 from controlplane.domain.goals import HostDesired, Job, JobState, SlotGoal
+from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import Environment, Rollout, State
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
@@ -114,6 +115,18 @@ class FakeStore:
             self.commits(epoch, self.snapshot(), changes)
         self._write(changes)
         await self.world.point("store.commit.done")
+
+    async def sweep(self, epoch: int, holder: str) -> int:
+        """Of what was there before it keeps nothing, so there is nothing to forget."""
+        await self.world.point("store.sweep")
+        self._up()
+        self._fence(epoch, holder)
+        for row in self.hosts.values():
+            if row.seen_at > self.world.now:
+                silent_since = self.world.now - SILENT_AFTER_S
+                self.hosts[row.name] = replace(row, seen_at=silent_since)
+        await self.world.point("store.sweep.done")
+        return 0
 
     async def desired(self, host: str) -> HostDesired | None:
         await self.world.point("store.desired")

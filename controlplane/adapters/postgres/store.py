@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from controlplane.adapters.postgres import decoding, event_log
 from controlplane.adapters.postgres.errors import bounded
 from controlplane.adapters.postgres.fence import fence
+from controlplane.adapters.postgres.sweep import sweep
 from controlplane.domain.errors import NotFound, Stale
 from controlplane.domain.goals import HostDesired
 from controlplane.domain.model import Rollout
@@ -242,6 +243,11 @@ class PostgresStore:
                 rollout=None if seen.rollout is None else seen.rollout.id,
                 epoch=epoch,
             )
+
+    async def sweep(self, epoch: int, holder: str) -> int:
+        async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
+            await fence(connection, self._environment, epoch, holder)
+            return await sweep(connection, self._environment, epoch)
 
     async def _refuse_outdated(
         self, connection: AsyncConnection, version: int, seen: Snapshot, changes: Changes
