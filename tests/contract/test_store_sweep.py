@@ -127,6 +127,20 @@ def names_like(found: set[str], prefix: str) -> set[str]:
     return {name for name in found if name.startswith(prefix)}
 
 
+async def test_no_rollout_goes_while_it_would_take_its_commands_along(
+    emptied: PostgresGround,
+) -> None:
+    """An agent of this release leads before the database was migrated."""
+    await ended(emptied, "r-1")
+    await keep(emptied)
+    history = tables.schema_history
+    await emptied.execute(history.delete().where(history.c.revision == "0020"))
+    try:
+        assert await emptied.store.sweep(1, LEADER) == 0
+    finally:
+        await emptied.execute(history.insert().values(revision="0020", phase="expand"))
+
+
 async def test_latest_rollouts_stay_however_old(emptied: PostgresGround) -> None:
     await ended(emptied, "r-1")
     await keep(emptied, LATEST_ROLLOUTS - 1)

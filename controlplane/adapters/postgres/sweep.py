@@ -29,7 +29,8 @@ UPDATE hosts SET seen_at = clock_timestamp() - make_interval(secs => :silent_s)
 WHERE environment = :environment AND seen_at > clock_timestamp()
 """)
 
-# A rule starts no version a second time, so the rollouts to what its tags name stay.
+# A rule starts no version a second time, so the rollouts to what its tags name stay. Before
+# revision 0020 a rollout took its commands along, so that none goes then.
 ROLLOUTS = text("""
 WITH latest AS (
     SELECT id FROM rollouts WHERE environment = :environment AND finished_at IS NOT NULL
@@ -43,6 +44,7 @@ gone AS (
     WHERE environment = :environment
         AND finished_at < clock_timestamp() - make_interval(secs => :keep_s)
         AND id NOT IN (SELECT id FROM latest)
+        AND EXISTS (SELECT FROM schema_history WHERE revision = '0020')
         AND NOT EXISTS (
             SELECT FROM tags WHERE tags.version = rollout -> 'target' ->> 'version')
     ORDER BY finished_at LIMIT :rows),
