@@ -56,8 +56,9 @@ class Store(Protocol):
         ...
 
     async def report(self, report: HostReport) -> bool:
-        """Store what an agent saw and that it was seen; true when it differed from the last.
+        """Store what an agent saw and that it was seen; true when it is news.
 
-        The report's version grows only when the report differs from the stored one.
+        Only then the report's version grows: not for the progress of a pull, nor for what a
+        one-shot run says, which are seen by the next look all the same.
         """
         ...

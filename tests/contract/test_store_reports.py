@@ -15,6 +15,7 @@ from controlplane.domain.model import (
 )
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import Changes
+from controlplane.domain.reports import PullReport
 from tests.fakes.newer import newer
 from tests.stores import (
     ENVIRONMENT,
@@ -185,6 +186,45 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
     await ground.find_again()
 
     assert replace(await store.observe(), now=seen.now) == seen
+
+
+async def test_progress_of_a_pull_is_seen_and_no_news(ground: Ground) -> None:
+    pulls = [(PullReport("sha256:1.1.0", n, 166_000_000),) for n in (0, 9_000_000)]
+    await ground.store.report(report(pulls=pulls[0]))
+    before = await ground.store.observe()
+
+    assert await ground.store.report(report(pulls=pulls[1])) is False
+
+    row = host(await ground.store.observe(), "a")
+    assert row.report == report(pulls=pulls[1])
+    assert row.report_version == host(before, "a").report_version
+
+
+async def test_what_a_run_says_is_seen_and_no_news_until_it_ends(ground: Ground) -> None:
+    await with_job(ground)
+    told = [
+        await ground.store.report(ran(state, detail))
+        for state, detail in (
+            (JobState.RUNNING, "0002 applied"),
+            (JobState.RUNNING, "0003 applied"),
+            (JobState.SUCCEEDED, "done"),
+        )
+    ]
+
+    seen = await ground.store.observe()
+    assert told == [True, False, True]
+    assert (seen.jobs[0].state, seen.jobs[0].detail) == (JobState.SUCCEEDED, "done")
+    assert host(seen, "a").report == ran(JobState.SUCCEEDED, "done")
+    assert host(seen, "a").report_version == 2
+
+
+async def test_words_of_a_run_are_planned_from_at_the_next_look(ground: Ground) -> None:
+    await with_job(ground)
+    await ground.store.report(ran(JobState.RUNNING, "0002 applied"))
+
+    await ground.store.report(ran(JobState.RUNNING, "0003 applied"))
+
+    assert (await ground.store.observe()).jobs[0].detail == "0003 applied"
 
 
 async def test_a_report_nobody_can_read_costs_that_host_only(ground: Ground) -> None:

@@ -147,12 +147,13 @@ class FakeStore:
             if report.host in self.newer:
                 report = newer(report)
             changed = self._said(report) or merged
-            changed |= row.report is not report and row.report != report
+            differs = row.report is not report and row.report != report
+            changed |= differs and _news(row.report) != _news(report)
             self.hosts[row.name] = HostRow(
                 row.name,
                 row.desired_version,
                 row.images,
-                report if changed else row.report,
+                report if differs else row.report,
                 row.report_version + changed,
                 self.world.now,
                 row.agent,
@@ -308,11 +309,16 @@ class FakeStore:
                 continue
             if job.state is not said.state or job.detail != said.detail:
                 self.jobs[job.id] = replace(job, state=said.state, detail=said.detail)
-                merged = True
-        if merged:
-            self._desired.clear()
+                self._desired.clear()
+                merged |= job.state is not said.state
         return merged
 
 
 def _attempt(job: str) -> tuple[int, str]:
     return int(re.split(r"[/-]", job)[-1]), job
+
+
+def _news(report: HostReport | None) -> HostReport | None:
+    """All but how far pulls have come and what runs say."""
+    jobs = tuple(replace(j, detail="") for j in report.jobs) if report else ()
+    return report and replace(report, pulls=(), jobs=jobs)

@@ -82,12 +82,23 @@ WHERE h.environment = :environment AND h.name = :host
 # The host's row is locked first, as commit does, so that the two cannot deadlock over the jobs.
 # A finished job stays as it is: a late report must not bring it back to life. Nor is a state that
 # leaders cannot read written into what they plan from.
+# Megabytes of a pull and a run's last words are kept, but are no news: nobody plans from them.
 REPORT = text("""
 WITH said AS (SELECT CAST(:report AS jsonb) AS report),
 host AS (
-    SELECT name, hosts.report IS DISTINCT FROM said.report AS differs
+    SELECT name, hosts.report IS DISTINCT FROM said.report AS differs,
+        ROW(hosts.report - 'pulls' - 'jobs',
+            jsonb_path_query_array(hosts.report, '$.jobs[*].state'),
+            jsonb_path_query_array(hosts.report, '$.jobs[*].id'))
+        IS DISTINCT FROM
+        ROW(said.report - 'pulls' - 'jobs',
+            jsonb_path_query_array(said.report, '$.jobs[*].state'),
+            jsonb_path_query_array(said.report, '$.jobs[*].id')) AS news
     FROM hosts, said WHERE environment = :environment AND name = :host
     FOR NO KEY UPDATE OF hosts),
+before AS (
+    SELECT jobs.id, jobs.state FROM jobs, host, said, jsonb_array_elements(said.report -> 'jobs') j
+    WHERE jobs.environment = :environment AND jobs.id = j ->> 'id'),
 merged AS (
     UPDATE jobs SET job = job || jsonb_build_object('state', j -> 'state', 'detail', j -> 'detail')
     FROM host, said, jsonb_array_elements(said.report -> 'jobs') j
@@ -95,11 +106,15 @@ merged AS (
         AND jobs.state NOT IN ('succeeded', 'failed')
         AND j ->> 'state' IN ('waiting', 'running', 'succeeded', 'failed')
         AND (job -> 'state', job -> 'detail') IS DISTINCT FROM (j -> 'state', j -> 'detail')
-    RETURNING jobs.id),
-verdict AS (SELECT name, differs OR EXISTS (SELECT FROM merged) AS changed FROM host)
+    RETURNING jobs.id, jobs.state),
+verdict AS (
+    SELECT name, differs, news OR EXISTS (
+        SELECT FROM merged LEFT JOIN before USING (id)
+        WHERE merged.state IS DISTINCT FROM before.state) AS changed
+    FROM host)
 UPDATE hosts SET
     seen_at = clock_timestamp(),
-    report = CASE WHEN changed THEN said.report ELSE hosts.report END,
+    report = CASE WHEN differs THEN said.report ELSE hosts.report END,
     report_version = report_version + changed::integer
 FROM verdict, said
 WHERE hosts.environment = :environment AND hosts.name = verdict.name
