@@ -178,8 +178,8 @@ class HostView(Struct, frozen=True, kw_only=True):
     """One host; `settled` when its last report is about the latest goals.
 
     `silent_s` is None while no agent has ever reported for it. `runtime_error`: its agent reports,
-    but cannot see the instances. `drained`: it shall carry none; `behind`: it was away when the
-    environment reached its release.
+    but cannot see the instances. `unread`: its agent reports, but what it says cannot be read.
+    `drained`: it shall carry none; `behind`: it was away when the environment reached its release.
     """
 
     environment: str
@@ -196,6 +196,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     runtime_error: str = ""
     drained: bool = False
     behind: bool = False
+    unread: str = ""
     instances: tuple[InstanceView, ...]
 
 

@@ -60,7 +60,9 @@ async def lead(
     # After a rollback by command nothing is noted that one could go back to.
     previous = seen.environment.current if after.kind is Kind.DEPLOY else None
     held = (after.target, previous) if state is State.SUCCEEDED else None
-    await store.commit(epoch, seen, Changes(rollout=after, held=held, events=(("state", cause),)))
+    await store.commit(
+        epoch, "test", seen, Changes(rollout=after, held=held, events=(("state", cause),))
+    )
     return after
 
 

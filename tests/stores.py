@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import and_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from controlplane.adapters.postgres import tables
@@ -29,6 +29,7 @@ from tests.fakes.world import World
 from tests.proxy import Proxy
 
 NAME = "test"
+LEADER = "leader-1"
 
 
 def release(version: str = "1.0.0") -> Release:
@@ -95,6 +96,11 @@ class FakeGround:
 
     async def events(self) -> list[tuple[str, str]]:
         return self.fake.events
+
+    async def set_clock_back(self, host: str, seconds: float) -> None:
+        """Since the host was seen."""
+        row = self.fake.hosts[host]
+        self.fake.hosts[host] = replace(row, seen_at=self.fake.world.now + seconds)
 
     async def lose(self) -> None:
         self.fake.down = True
@@ -163,6 +169,13 @@ class PostgresGround:
             rows = await connection.execute(columns.order_by(tables.events.c.id))
             return [(row.kind, row.message) for row in rows]
 
+    async def set_clock_back(self, host: str, seconds: float) -> None:
+        """Since the host was seen."""
+        ahead = text("clock_timestamp() + make_interval(secs => :seconds)")
+        mine = and_(tables.hosts.c.environment == NAME, tables.hosts.c.name == host)
+        seen_at = ahead.bindparams(seconds=seconds)
+        await self.execute(tables.hosts.update().where(mine).values(seen_at=seen_at))
+
     async def lose(self) -> None:
         await self.proxy.cut()
 
@@ -175,7 +188,7 @@ Ground = FakeGround | PostgresGround
 
 async def lead(store: Store) -> Snapshot:
     """Become the leader of epoch 1 and look."""
-    assert await store.claim_epoch("leader-1", 0)
+    assert await store.claim_epoch(LEADER, 0)
     return await store.observe()
 
 
@@ -185,4 +198,4 @@ def host(snapshot: Snapshot, name: str) -> HostRow:
 
 async def with_job(ground: Ground) -> None:
     await ground.start(rollout())
-    await ground.store.commit(1, await lead(ground.store), Changes(jobs=(job(),)))
+    await ground.store.commit(1, LEADER, await lead(ground.store), Changes(jobs=(job(),)))

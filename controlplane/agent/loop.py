@@ -7,17 +7,17 @@ from typing import NoReturn
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import ControlError, Fenced, NotFound, RuntimeUnavailable, Skewed
+from controlplane.domain.errors import ControlError, Fenced, NotFound, RuntimeUnavailable
 from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
-from controlplane.domain.protocol import PROTOCOL, skewed
+from controlplane.domain.protocol import require_understood
 from controlplane.domain.reports import BLIND_STEP_S, AgentReport, HostReport, Phase, SlotReport
 from controlplane.ports.bus import Bus
 from controlplane.ports.clock import Clock
 from controlplane.ports.health import Health, Probe
 from controlplane.ports.memory import Memory
-from controlplane.ports.runtime import Running, Runtime
+from controlplane.ports.runtime import KEPT_RUNS, Running, Runtime
 from controlplane.ports.store import Store
 from controlplane.ports.succession import Stage, Succession
 
@@ -106,7 +106,7 @@ class Agent:
             raise NotFound(
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
-        require_understood(desired)
+        require_understood(self.host, desired.protocol)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
             await self._refuse_the_past(desired, obeyed, f"epoch {obeyed}", desired.epoch)
@@ -138,10 +138,14 @@ class Agent:
             await self.runtime.prune(wanted | {g.release.digest for g in desired.slots})
 
     async def _run_jobs(self, desired: HostDesired) -> None:
+        """Begin what is wanted and unknown; what has ended and been read may go in time."""
         known = {j.id for j in await self.runtime.jobs()}
         for job in desired.jobs:
             if job.id not in known and job.state in (JobState.WAITING, JobState.RUNNING):
                 await self.runtime.run_once(job)
+        wanted = frozenset(j.id for j in desired.jobs)
+        if len(known - wanted) > KEPT_RUNS:
+            await self.runtime.forget_jobs(wanted)
 
     async def _slots(self, desired: HostDesired) -> tuple[SlotReport, ...]:
         goals = {g.slot: g for g in desired.slots}
@@ -235,28 +239,21 @@ class Agent:
                 pass
 
     async def _report(self, desired: HostDesired, slots: tuple[SlotReport, ...]) -> HostReport:
+        # A run is wanted until the store knows how it ended; nobody reads of others.
+        wanted = {j.id for j in desired.jobs}
+        jobs = tuple([j for j in await self.runtime.jobs() if j.id in wanted])
         return HostReport(
             host=self.host,
             epoch=desired.epoch,
             desired_version=desired.version,
             slots=slots,
             images=await self.runtime.images(),
-            jobs=await self.runtime.jobs(),
+            jobs=jobs,
             pulls=await self.runtime.pulls(),
             agent_version=self.version,
             agent=replace(
                 self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle
             ),
-        )
-
-
-def require_understood(desired: HostDesired) -> None:
-    """Raises Skewed when the goals were written by a leader too far from this program."""
-    if skewed(desired.protocol):
-        raise Skewed(
-            f"The leader speaks protocol {desired.protocol} and this agent {PROTOCOL}, and only"
-            f" neighbouring ones understand each other. Replace the agent of {desired.host} by one"
-            " of the leader's release; nothing is changed here until then."
         )
 
 

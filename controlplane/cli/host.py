@@ -210,6 +210,7 @@ def _card(one: HostView) -> list[str]:
     lines += [f"  {one.runtime_error}"] if one.runtime_error else []
     lines += ["  drained: it shall carry no instances"] if one.drained else []
     lines += ["  behind: it was away, and catches up when it is back"] if one.behind else []
+    lines += [f"  its report cannot be read: {one.unread}"] if one.unread else []
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
     lines += [

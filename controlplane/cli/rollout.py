@@ -282,7 +282,7 @@ def _card(r: RolloutView) -> list[str]:
         ("reason", r.reason or "-"),
         ("since", stamp(r.state_since)),
         ("took", _took(r)),
-        ("blocker", r.blocker.sentence if r.blocker else "-"),
+        ("blocker", r.blocker.told if r.blocker else "-"),
         ("version", str(r.version)),
         ("possible", ", ".join(r.allowed) or "-"),
     ]

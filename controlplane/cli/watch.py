@@ -104,7 +104,7 @@ class Lines:
 def line(scene: Scene) -> str:
     """State, how far, and what is waited for."""
     text = f"{scene.rollout.state}  {scene.moved}/{scene.desired} on {scene.goal.version}"
-    return f"{text}  {scene.why.blocker.sentence}" if scene.why.blocker else text
+    return f"{text}  {scene.why.blocker.told}" if scene.why.blocker else text
 
 
 def picture(scene: Scene) -> Group:

@@ -26,6 +26,7 @@ from controlplane.domain.bounds import quarantined
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.goals import AgentGoal, Goal, Job, SlotGoal
 from controlplane.domain.model import (
+    Blocker,
     Environment,
     Kind,
     Release,
@@ -71,7 +72,8 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
             rested_s = rested.deadline_at - before.deadline_at
             draft.events.append(("credit", f"nobody led for {rested_s:.0f} s; they do not count"))
         _left_behind(draft, after, fleet)
-    if not draft.events and after == before:
+    detail = _detail(before, plan) if after == before else None
+    if not draft.events and after == before and detail is None:
         return None
     return Changes(
         rollout=after if after != before else None,
@@ -84,6 +86,7 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
         table=_table(seen.table, draft.members),
         events=tuple(draft.events),
         held=_held(seen.environment, after) if after is not None and before != after else None,
+        detail=detail,
         moves=bool(plan.actions) or (before is not None and plan.state is not before.state),
     )
 
@@ -95,7 +98,7 @@ def advance(rollout: Rollout, plan: Plan, now: float) -> Rollout:
     if plan.progress > rollout.progress:
         deadline = now + deadline_s(rollout.policy, rollout.state)
         return replace(rollout, progress=plan.progress, deadline_at=deadline, blocker=plan.blocker)
-    if plan.blocker != rollout.blocker:
+    if _cause(plan.blocker) != _cause(rollout.blocker):
         return replace(rollout, blocker=plan.blocker)
     return rollout
 
@@ -129,6 +132,17 @@ def _left_behind(draft: _Draft, after: Rollout, fleet: Fleet) -> None:
             draft.events.append(("host", message))
 
 
+def _cause(blocker: Blocker | None) -> Blocker | None:
+    return blocker and blocker.cause
+
+
+def _detail(rollout: Rollout | None, plan: Plan) -> str | None:
+    """How far the same blocker has come, if that is news: 20 MB of 166 are no event each."""
+    if rollout is None or rollout.blocker is None or plan.blocker is None:
+        return None
+    return None if plan.blocker.detail == rollout.blocker.detail else plan.blocker.detail
+
+
 def _held(environment: Environment, rollout: Rollout) -> tuple[Release, Release | None] | None:
     """A rollout that ends well changes what the environment holds and could return to."""
     if rollout.state is not State.SUCCEEDED:
@@ -141,7 +155,7 @@ def _held(environment: Environment, rollout: Rollout) -> tuple[Release, Release 
 def _news(before: Rollout, after: Rollout, plan: Plan) -> list[tuple[str, str]]:
     if after.state is not before.state:
         return [("state", f"{before.state} → {after.state}: {plan.reason}")]
-    if after.blocker is not None and after.blocker != before.blocker:
+    if after.blocker is not None and after.blocker.cause != _cause(before.blocker):
         return [("blocker", after.blocker.sentence)]
     return []
 

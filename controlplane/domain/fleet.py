@@ -52,8 +52,9 @@ class Host:
     report, or cannot see them either; `runtime_error` then says why.
 
     A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
-    something else. A `drained` one shall carry no instances; one that is `behind` was away when
-    the environment reached its release, and catches up.
+    something else. So does one whose report cannot be read; `unread` then says why. A `drained`
+    one shall carry no instances; one that is `behind` was away when the environment reached its
+    release, and catches up.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Host:
     runtime_error: str = ""
     drained: bool = False
     behind: bool = False
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,12 @@ def blocker(wait: Wait, rollout: Rollout, now: float) -> Blocker:
     A command that the rollout would refuse in its present state is no next action.
     """
     last = rollout.blocker
-    sentence = f"{wait.sentence} {wait.detail}".rstrip()
+    # Releases before wrote the detail into the sentence.
     if last is not None and last.code == wait.code and last.sentence.startswith(wait.sentence):
-        return last if last.sentence == sentence else replace(last, sentence=sentence)
+        return replace(last, sentence=wait.sentence, detail=wait.detail)
     refused = set(Command) - set(allowed(rollout))
     actions = tuple(a for a in wait.next_actions if a not in refused)
-    return Blocker(wait.code, sentence, now, actions)
+    return Blocker(wait.code, wait.sentence, now, actions, wait.detail)
 
 
 def needed_images(rollout: Rollout) -> tuple[Release, ...]:
@@ -148,6 +148,14 @@ def _asked(rollout: Rollout, goal: AgentGoal) -> bool:
 
 
 def _unheard(silent: list[Host]) -> Wait:
+    unread = next((h for h in silent if h.unread and not skewed(h.protocol)), None)
+    if unread is not None:
+        return Wait(
+            "protocol_skew",
+            f"The leader cannot read what the agent of {unread.name} reports ({unread.unread});"
+            " its instances keep serving.",
+            (f"replace the agent of {unread.name}", "pause", "rollback", "abort"),
+        )
     apart = [h for h in silent if skewed(h.protocol)]
     if apart:
         return Wait(

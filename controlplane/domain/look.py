@@ -11,6 +11,8 @@ from controlplane.domain.routing import EdgeReading, Member, Table
 
 # Agents report at least every second; four missed reports are no longer bad luck.
 SILENT_AFTER_S = 4.0
+# Clocks are put right by parts of a second all the time; agents report within one.
+CLOCK_SLACK_S = 1.0
 
 
 def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = "") -> Fleet:
@@ -44,26 +46,32 @@ def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeR
 
 def _host(row: HostRow, now: float) -> Host:
     unheard_s = max(0.0, now - row.seen_at)
-    unheard = unheard_s > SILENT_AFTER_S
-    report = row.report
+    # A moment to come is none at which it was heard: the database's clock went back since.
+    unheard = unheard_s > SILENT_AFTER_S or row.seen_at - now > CLOCK_SLACK_S
+    report, unread = row.report, row.unread
+    spoken = report or unread
     error = report.runtime_error if report and not unheard else ""
     images = report.images if report else ()
     return Host(
         name=row.name,
         silent_s=unheard_s + (report.blind_s if report else 0.0),
-        silent=unheard or bool(error) or (report is not None and skewed(report.protocol)),
+        silent=unheard
+        or bool(error)
+        or unread is not None
+        or (report is not None and skewed(report.protocol)),
         settled=report is not None and report.desired_version == row.desired_version,
         images=frozenset(i.digest for i in images if i.present),
         wanted_images=frozenset(r.digest for r in row.images),
         image_errors=tuple(i for i in images if i.error),
         runtime_error=error,
-        protocol=report.protocol if report else PROTOCOL,
-        agent_version=report.agent_version if report else "",
+        protocol=spoken.protocol if spoken else PROTOCOL,
+        agent_version=spoken.agent_version if spoken else "",
         agent=report.agent if report else None,
         agent_goal=row.agent,
         pulls=report.pulls if report else (),
         drained=row.drained,
         behind=row.behind,
+        unread=unread.problem if unread else "",
     )
 
 

@@ -108,16 +108,34 @@ class Policy:
     progress_deadline_s: float = 600.0
     paused_deadline_s: float = 86_400.0
     rollback_deadline_s: float = 1_800.0
+    # A quarter of a year, a year, a year.
+    keep_events_s: float = 7_776_000.0
+    keep_rollouts_s: float = 31_536_000.0
+    keep_releases_s: float = 31_536_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """The one thing that an unmoving rollout waits for, and what may safely be done about it."""
+    """The one thing that an unmoving rollout waits for, and what may safely be done about it.
+
+    `detail` says how far it has come; it changes without a new version of the rollout's row.
+    """
 
     code: str
     sentence: str
     since: float
     next_actions: tuple[str, ...] = ()
+    detail: str = ""
+
+    @property
+    def told(self) -> str:
+        """The sentence, and how far it has come."""
+        return f"{self.sentence} {self.detail}".rstrip()
+
+    @property
+    def cause(self) -> Blocker:
+        """All but how far it has come."""
+        return replace(self, detail="") if self.detail else self
 
 
 @dataclass(frozen=True, slots=True)

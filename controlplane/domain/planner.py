@@ -265,7 +265,7 @@ def _give_up(rollout: Rollout, cause: str) -> Plan:
 
 
 def _expired(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
-    waited = rollout.blocker.sentence if rollout.blocker else "nothing moved."
+    waited = rollout.blocker.told if rollout.blocker else "nothing moved."
     cause = f"The deadline for {rollout.state} passed: {waited}"
     match rollout.state:
         case State.VERIFYING if rollout.blocker and rollout.blocker.code == gates.AGENT_REPLACED:

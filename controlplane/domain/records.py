@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from controlplane.domain.goals import AgentGoal, Job, SlotGoal
 from controlplane.domain.model import Environment, Release, Rollout
-from controlplane.domain.reports import HostReport
+from controlplane.domain.reports import HostReport, Unread
 from controlplane.domain.routing import Table
 
 # Facts are compared at commit, but silence is not a fact that anybody writes: an old look may
@@ -14,9 +14,16 @@ from controlplane.domain.routing import Table
 LOOK_VALID_S = 2.0
 
 
+# Of each kind, in one transaction: the environment's row is held meanwhile.
+SWEPT_ROWS = 500
+
+
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """One host as stored. Versions count changes; `seen_at` moves with every report."""
+    """One host as stored. Versions count changes; `seen_at` moves with every report.
+
+    `report` is None before the first one, and when the last is `unread`.
+    """
 
     name: str
     desired_version: int
@@ -27,6 +34,7 @@ class HostRow:
     agent: AgentGoal | None = None
     drained: bool = False
     behind: bool = False
+    unread: Unread | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,8 @@ class Changes:
     of a host), in `jobs` or in `agents` get a new desired version. `events` are (kind, message)
     for the log. `held`: the release the environment now runs, and the one to go back to. `moves`
     is false when only the explanation of a wait has changed. `behind`: hosts that were away when
-    the release was reached, or have caught up.
+    the release was reached, or have caught up. `detail`: how far what the rollout waits for has
+    come, written into its row without a new version; None leaves it.
     """
 
     rollout: Rollout | None = None
@@ -71,3 +80,4 @@ class Changes:
     moves: bool = True
     agents: tuple[tuple[str, AgentGoal], ...] = ()
     behind: tuple[tuple[str, bool], ...] = ()
+    detail: str | None = None

@@ -89,6 +89,15 @@ class AgentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A report that this program cannot read: who wrote it, and what is wrong with it."""
+
+    protocol: int
+    agent_version: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostReport:
     """Everything one agent saw in one look, and which version of its desired state it acted on.
 

@@ -158,7 +158,7 @@ class Leader:
         policy = (seen.rollout or seen.environment).policy
         if names := broken(seen.rollout, policy, fleet, decided):
             raise BrokenInvariant(f"The plan would break {', '.join(names)}: {decided.reason}")
-        await self.store.commit(self._epoch(), seen, step)
+        await self.store.commit(self._epoch(), self.tenure.holder, seen, step)
         touched = {s.host for s in step.slots} | {h for h, _ in step.freed}
         touched |= {h for h, _ in step.images} | {j.host for j in step.jobs}
         touched |= {h for h, _ in step.agents}

@@ -119,7 +119,7 @@ class Watcher:
         )
         if survey.error and survey.error != seen.followed.error:
             log.warning("repository_unread", image=seen.rule.image, detail=survey.error)
-        await self.follows.record(self._epoch(), seen, found)
+        await self.follows.record(self._epoch(), self.tenure.holder, seen, found)
         if found.events:
             await self.bus.nudge("events")
 
@@ -132,7 +132,9 @@ class Watcher:
         if best is None:
             return
         reason = f"{seen.rule.image}:{best.tag} was published"
-        rollout = await self.follows.start(self._epoch(), seen, best.version, best.digest, reason)
+        rollout = await self.follows.start(
+            self._epoch(), self.tenure.holder, seen, best.version, best.digest, reason=reason
+        )
         log.info("rollout_started", rollout=rollout.id, version=best.version)
         await self.bus.nudge("leader", "events")
 

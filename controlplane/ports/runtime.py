@@ -9,6 +9,9 @@ from controlplane.domain.goals import Job
 from controlplane.domain.model import Release, Spec
 from controlplane.domain.reports import ImageReport, JobReport, PullReport
 
+# Ended runs that stay for whoever wants to read their log.
+KEPT_RUNS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -69,6 +72,10 @@ class Runtime(Protocol):
 
     async def jobs(self) -> tuple[JobReport, ...]:
         """The one-shot runs known here."""
+        ...
+
+    async def forget_jobs(self, wanted: frozenset[str]) -> None:
+        """Forget ended runs that are not in `wanted`, but for the latest KEPT_RUNS of them."""
         ...
 
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:

@@ -35,22 +35,38 @@ class Store(Protocol):
         ...
 
     async def observe(self) -> Snapshot:
-        """Everything a leader plans from."""
+        """Everything a leader plans from, jobs in the order of their attempts.
+
+        A report that cannot be read is that host's `unread`. Raises Skewed when what leaders wrote
+        cannot be read.
+        """
         ...
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
-        """Write one step. Raises Fenced (epoch outdated) or Stale (something in `seen` changed:
-        environment version, rollout row version, desired or report version of a host, table;
-        or the look itself is older than LOOK_VALID_S)."""
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
+        """Write one step. Raises Fenced (epoch outdated, or claimed by another holder) or Stale
+        (something in `seen` changed: environment version, rollout row version, desired or report
+        version of a host, table; or the look itself is older than LOOK_VALID_S)."""
+        ...
+
+    async def sweep(self, epoch: int, holder: str) -> int:
+        """Forget what the environment's policy no longer keeps, at most SWEPT_ROWS of each kind.
+
+        Returns the size of the largest batch. A host that was seen at a moment to come is silent
+        from now on. Raises Fenced, and Stale when another writer was faster.
+        """
         ...
 
     async def desired(self, host: str) -> HostDesired | None:
-        """What a host should do, with the current epoch; None: the environment has no such host."""
+        """What a host should do, with the current epoch; None: the environment has no such host.
+
+        Raises Skewed, by the protocol before anything else is read.
+        """
         ...
 
     async def report(self, report: HostReport) -> bool:
-        """Store what an agent saw and that it was seen; true when it differed from the last.
+        """Store what an agent saw and that it was seen; true when it is news.
 
-        The report's version grows only when the report differs from the stored one.
+        Only then the report's version grows: not for the progress of a pull, nor for what a
+        one-shot run says, which are seen by the next look all the same.
         """
         ...

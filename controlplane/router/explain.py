@@ -24,7 +24,7 @@ def explain(
         rollout=rollout.id,
         environment=rollout.environment,
         state=State(rollout.state),
-        sentence=blocker.sentence if blocker else _sentence(rollout),
+        sentence=blocker.told if blocker else _sentence(rollout),
         blocker=blocker,
         deadline_at=rollout.deadline_at,
         deadline_in_s=max(0.0, rollout.deadline_at - now) if rollout.active else 0.0,

@@ -43,12 +43,18 @@ def _readable(value: float) -> Figure:
 def _of(snapshot: Snapshot) -> Iterator[Figure]:
     environment = {"environment": snapshot.environment.name}
     for host in snapshot.hosts:
-        if host.report is not None:
+        if host.report is not None or host.unread is not None:
             yield Figure(
                 "camp_agent_silent_seconds",
                 "Since the host's agent reported last.",
                 environment | {"host": host.name},
                 max(0.0, snapshot.now - host.seen_at),
+            )
+            yield Figure(
+                "camp_agent_unread",
+                "1 when the host's agent reports what this release cannot read.",
+                environment | {"host": host.name},
+                float(host.unread is not None),
             )
     rollout = snapshot.rollout
     for state in (state for state in State if state not in TERMINAL):

@@ -14,6 +14,7 @@ from controlplane.domain.errors import (
     Invalid,
     NotAllowed,
     NotFound,
+    Skewed,
     Stale,
     Unavailable,
 )
@@ -29,6 +30,8 @@ STATUSES: tuple[tuple[type[ControlError], int, str], ...] = (
     (BundleError, 422, "Invalid release"),
     (NotAllowed, 401, "Unauthorized"),
     (Unavailable, 503, "Unavailable"),
+    # An instance of the leader's release can read it.
+    (Skewed, 503, "Unavailable"),
 )
 
 

@@ -119,12 +119,12 @@ def instance_view(environment: str, instance: Instance) -> InstanceView:
 
 
 def host_view(environment: str, host: Host, row: HostRow | None, fleet: Fleet) -> HostView:
-    report = row.report if row is not None else None
+    heard = row is not None and (row.report is not None or row.unread is not None)
     return HostView(
         environment=environment,
         name=host.name,
         silent=host.silent,
-        silent_s=None if report is None else host.silent_s,
+        silent_s=host.silent_s if heard else None,
         settled=host.settled,
         agent_version=host.agent_version,
         agent=host.agent,
@@ -135,6 +135,7 @@ def host_view(environment: str, host: Host, row: HostRow | None, fleet: Fleet) -
         runtime_error=host.runtime_error,
         drained=host.drained,
         behind=host.behind,
+        unread=host.unread,
         instances=tuple(
             instance_view(environment, instance)
             for instance in fleet.instances

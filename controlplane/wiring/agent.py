@@ -32,9 +32,11 @@ from controlplane.adapters.registry.oci import registry_of
 from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.agent.handover import await_host, hand_over
 from controlplane.agent.logs import LogReader
-from controlplane.agent.loop import Agent, require_understood
+from controlplane.agent.loop import Agent
 from controlplane.domain.errors import ControlError, NotFound
+from controlplane.domain.protocol import require_understood
 from controlplane.leader.loop import LOOK_S, Leader
+from controlplane.leader.sweeper import Sweeper
 from controlplane.leader.tenure import RENEW_S, Tenure
 from controlplane.leader.watcher import Watcher
 from controlplane.ports.bus import Bus
@@ -131,6 +133,7 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
         leader = await _candidate(task, engine, client, leader_bus, stack)
         follows = PostgresFollows(engine, task.environment)
         watcher = Watcher(leader.tenure, follows, registry_of, leader_bus, stop)
+        sweeper = Sweeper(leader.tenure, store)
         leader.abstains = agent.replaced
 
         async def work() -> float:
@@ -145,6 +148,9 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
             loops.create_task(_loop("logs", reader.tick, log_bus, stop))
             loops.create_task(
                 _loop("watcher", watcher.tick, RedisBus(client, task.environment), stop)
+            )
+            loops.create_task(
+                _loop("sweeper", sweeper.tick, RedisBus(client, task.environment), stop)
             )
             loops.create_task(_renewing(leader.tenure, stop))
         await leader.tenure.step_down()
@@ -162,7 +168,7 @@ async def _reachable(task: Assignment, store: PostgresStore, client: Redis) -> N
             f"Environment {task.environment} has no host {task.host};"
             " add it to the file and run `camp env apply FILE`."
         )
-    require_understood(desired)
+    require_understood(task.host, desired.protocol)
     with translated("answer a ping"):
         await client.ping()
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
+from sqlalchemy import select, text
 
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.follows import PostgresFollows
 from controlplane.adapters.postgres.ledger import PostgresLedger
+from controlplane.adapters.postgres.ledger_follows import put_follow
 from controlplane.adapters.postgres.store import PostgresStore
+from controlplane.adapters.postgres.tables import environments
 from controlplane.domain.errors import Conflict, Fenced, Stale
 from controlplane.domain.follow import Follow, Followed, StartMode
 from controlplane.domain.sightings import FollowLook, Record
@@ -19,6 +23,7 @@ from tests.fakes.follows import FakeFollows
 from tests.fakes.world import World
 from tests.follows import a_look, a_rule, a_tag, digest, published
 from tests.ledgers import ENVIRONMENT, a_draft
+from tests.waiting import eventually
 
 NEW = Record(
     Followed(looked_at=1.5, tags=(a_tag("1.1.0", "a"),)),
@@ -73,7 +78,7 @@ async def test_fresh_rule_is_due_and_has_seen_nothing(ground: Ground) -> None:
 
 
 async def test_record_is_seen_by_the_next_look(ground: Ground) -> None:
-    await ground.follows.record(1, await ground.look(), NEW)
+    await ground.follows.record(1, "test", await ground.look(), NEW)
     seen = await ground.look()
     assert seen.followed == NEW.followed
     assert seen.known == {"1.1.0": digest("a")}
@@ -82,25 +87,25 @@ async def test_record_is_seen_by_the_next_look(ground: Ground) -> None:
 async def test_outdated_epoch_records_and_starts_nothing(ground: Ground) -> None:
     seen = await ground.look()
     with pytest.raises(Fenced):
-        await ground.follows.record(2, seen, NEW)
+        await ground.follows.record(2, "test", seen, NEW)
     with pytest.raises(Fenced):
-        await ground.follows.start(0, seen, "1.1.0", digest("a"), "")
+        await ground.follows.start(0, "test", seen, "1.1.0", digest("a"), reason="")
     assert (await ground.look()).version == seen.version
 
 
 async def test_record_of_an_older_look_is_stale(ground: Ground) -> None:
     seen = await ground.look()
-    await ground.follows.record(1, seen, NEW)
+    await ground.follows.record(1, "test", seen, NEW)
     with pytest.raises(Stale):
-        await ground.follows.record(1, seen, NEW)
+        await ground.follows.record(1, "test", seen, NEW)
 
 
 async def test_rule_that_changed_meanwhile_makes_a_start_stale(ground: Ground) -> None:
-    await ground.follows.record(1, await ground.look(), NEW)
+    await ground.follows.record(1, "test", await ground.look(), NEW)
     seen = await ground.look()
     await ground.apply(a_rule(start=StartMode.NEVER))
     with pytest.raises(Stale):
-        await ground.follows.start(1, seen, "1.1.0", digest("a"), "")
+        await ground.follows.start(1, "test", seen, "1.1.0", digest("a"), reason="")
 
 
 @pytest.mark.parametrize("mode", [StartMode.APPROVAL, StartMode.NOW])
@@ -108,8 +113,10 @@ async def test_start_waits_for_approval_when_the_rule_says_so(
     ground: Ground, mode: StartMode
 ) -> None:
     await ground.apply(a_rule(start=mode))
-    await ground.follows.record(1, await ground.look(), NEW)
-    rollout = await ground.follows.start(1, await ground.look(), "1.1.0", digest("a"), "new")
+    await ground.follows.record(1, "test", await ground.look(), NEW)
+    rollout = await ground.follows.start(
+        1, "test", await ground.look(), "1.1.0", digest("a"), reason="new"
+    )
     assert rollout.policy.approval is (mode is StartMode.APPROVAL)
     assert (rollout.created_by, rollout.reason) == ("watcher", "new")
     seen = await ground.look()
@@ -117,24 +124,59 @@ async def test_start_waits_for_approval_when_the_rule_says_so(
 
 
 async def test_same_digest_starts_once(ground: Ground) -> None:
-    await ground.follows.record(1, await ground.look(), NEW)
+    await ground.follows.record(1, "test", await ground.look(), NEW)
     seen = await ground.look()
-    first = await ground.follows.start(1, seen, "1.1.0", digest("a"), "")
-    assert await ground.follows.start(1, seen, "1.1.0", digest("a"), "") == first
+    first = await ground.follows.start(1, "test", seen, "1.1.0", digest("a"), reason="")
+    assert await ground.follows.start(1, "test", seen, "1.1.0", digest("a"), reason="") == first
 
 
 async def test_nothing_starts_beside_an_active_rollout(ground: Ground) -> None:
     both = replace(NEW, releases=(*NEW.releases, published("1.2.0", "b")))
-    await ground.follows.record(1, await ground.look(), both)
+    await ground.follows.record(1, "test", await ground.look(), both)
     seen = await ground.look()
-    first = await ground.follows.start(1, seen, "1.1.0", digest("a"), "")
+    first = await ground.follows.start(1, "test", seen, "1.1.0", digest("a"), reason="")
     with pytest.raises(Conflict, match=first.id):
-        await ground.follows.start(1, seen, "1.2.0", digest("b"), "")
+        await ground.follows.start(1, "test", seen, "1.2.0", digest("b"), reason="")
 
 
 async def test_version_that_became_known_with_other_bytes_is_a_conflict(ground: Ground) -> None:
-    await ground.follows.record(1, await ground.look(), NEW)
+    await ground.follows.record(1, "test", await ground.look(), NEW)
     seen = await ground.look()
     with pytest.raises(Conflict):
-        await ground.follows.record(1, seen, replace(NEW, releases=(published("1.1.0", "b"),)))
+        await ground.follows.record(
+            1, "test", seen, replace(NEW, releases=(published("1.1.0", "b"),))
+        )
     assert (await ground.look()).version == seen.version
+
+
+async def test_another_holder_of_the_same_epoch_is_fenced(ground: Ground) -> None:
+    seen = await ground.look()
+    with pytest.raises(Fenced):
+        await ground.follows.record(1, "another", seen, NEW)
+    with pytest.raises(Fenced):
+        await ground.follows.start(1, "another", seen, "1.1.0", digest("a"), reason="")
+    assert (await ground.look()).version == seen.version
+
+
+async def test_start_and_a_change_of_the_environment_do_not_deadlock(
+    postgres_ground: Ground, migrated_database_url: str
+) -> None:
+    """`camp env apply` holds the environment and wants the rule; the watcher begins meanwhile."""
+    follows = postgres_ground.follows
+    await follows.record(1, "test", await postgres_ground.look(), NEW)
+    seen = await postgres_ground.look()
+    engine = open_engine(migrated_database_url)
+    environment = select(environments.c.name).with_for_update(key_share=True)
+    async with engine.begin() as applying, engine.connect() as watching:
+        await applying.execute(environment)
+        start = asyncio.create_task(follows.start(1, "test", seen, "1.1.0", digest("a"), reason=""))
+
+        async def waits() -> bool:
+            blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            return bool(await watching.scalar(text(blocked)))
+
+        await eventually(waits)
+        await put_follow(applying, a_draft(follow=a_rule(start=StartMode.NEVER)))
+    with pytest.raises(Stale):
+        await start
+    await engine.dispose()

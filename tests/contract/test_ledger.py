@@ -322,7 +322,7 @@ async def test_a_leader_that_looked_before_a_command_loses(
     seen = await store.observe()
     await ledger.steer(an_order(rollout, Command.ABORT))
     with pytest.raises(Stale):
-        await store.commit(1, seen, Changes(rollout=rollout))
+        await store.commit(1, "test", seen, Changes(rollout=rollout))
 
 
 async def test_events_come_in_the_order_of_their_ids(ledger: PostgresLedger) -> None:
@@ -409,4 +409,4 @@ async def _occupy(engine: AsyncEngine, host: str, version: str = "1.0.0") -> Non
     await store.claim_epoch("test", 0)
     seen = await store.observe()
     slot = SlotGoal(host, 0, a_release(version), Goal.RUN, seen.now)
-    await store.commit(1, seen, Changes(slots=(slot,)))
+    await store.commit(1, "test", seen, Changes(slots=(slot,)))

@@ -47,7 +47,7 @@ async def running(store: PostgresStore) -> None:
         SlotGoal(host, 1, a_release("1.0.0"), Goal.RUN, seen.now) for host in ("host-a", "host-b")
     )
     members = frozenset(Member(g.host, 1, f"{g.host}:1") for g in goals)
-    await store.commit(1, seen, Changes(slots=goals, table=Table(1, members)))
+    await store.commit(1, "test", seen, Changes(slots=goals, table=Table(1, members)))
 
 
 async def fallen_silent(engine: AsyncEngine, host: str) -> None:
@@ -93,7 +93,7 @@ async def test_leader_that_looked_before_a_host_was_drained_writes_nothing(
     seen = await store.observe()
     assert await ledger.drain_host(ENVIRONMENT, "host-a", "alice", "", drained=True)
     with pytest.raises(Stale):
-        await store.commit(1, seen, Changes(events=(("x", "y"),)))
+        await store.commit(1, "test", seen, Changes(events=(("x", "y"),)))
     assert [h.drained for h in (await store.observe()).hosts] == [True, False]
 
 

@@ -11,7 +11,7 @@ import pytest
 from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Release
 from controlplane.domain.reports import ImageReport, JobReport
-from controlplane.ports.runtime import Running
+from controlplane.ports.runtime import KEPT_RUNS, Running
 from tests.hosts import FakeGround, Ground, image, only, pulled, real_ground
 
 GRACE_S = 5.0
@@ -233,6 +233,32 @@ async def test_one_shot_run_outlives_the_agent_and_its_outcome_is_known(ground: 
     assert await ground.until(lambda: job_over(ground, job))
     ground.agent_restarts()
     assert (await job_report(ground, job)).state is JobState.SUCCEEDED
+
+
+async def test_ended_runs_are_forgotten_but_for_the_wanted_and_the_latest(ground: Ground) -> None:
+    absent = ground.release()
+    for n in range(KEPT_RUNS + 3):
+        await ground.runtime.run_once(migration(absent, f"r-1/{n}"))
+    assert len(await ground.runtime.jobs()) == KEPT_RUNS + 3
+
+    await ground.runtime.forget_jobs(frozenset({"r-1/0"}))
+
+    left = {int(j.id.removeprefix("r-1/")) for j in await ground.runtime.jobs()}
+    assert left == {0, *range(3, KEPT_RUNS + 3)}
+
+
+async def test_run_that_goes_on_is_not_forgotten(ground: Ground) -> None:
+    release = await pulled(ground, ground.release(job_s=60.0))
+    job = migration(release, "r-1/0")
+    await ground.runtime.run_once(job)
+    absent = ground.release("2.0.0")
+    for n in range(1, KEPT_RUNS + 2):
+        await ground.runtime.run_once(migration(absent, f"r-1/{n}"))
+
+    await ground.runtime.forget_jobs(frozenset())
+
+    assert (await job_report(ground, job)).state is JobState.RUNNING
+    assert len(await ground.runtime.jobs()) == KEPT_RUNS + 1
 
 
 async def test_log_lines_are_the_last_ones_of_the_slot(ground: Ground) -> None:

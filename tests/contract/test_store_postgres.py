@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from controlplane.adapters.postgres import tables
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.store import PostgresStore
-from controlplane.domain.errors import NotFound, Stale, StoreUnavailable
+from controlplane.domain.errors import NotFound, Skewed, Stale, StoreUnavailable
 from controlplane.domain.goals import JobState
 from controlplane.domain.records import Changes
 from controlplane.domain.routing import Table
 from tests.stores import (
+    LEADER,
     NAME,
     OTHER,
     PostgresGround,
@@ -41,7 +43,10 @@ async def test_a_hung_database_is_an_error_within_the_time_limit(
     postgres_ground.proxy.freeze()
 
     async with asyncio.timeout(5):
-        for call in (store.observe, lambda: store.commit(1, seen, Changes(slots=(goal(),)))):
+        for call in (
+            store.observe,
+            lambda: store.commit(1, LEADER, seen, Changes(slots=(goal(),))),
+        ):
             with pytest.raises(StoreUnavailable):
                 await call()
 
@@ -51,7 +56,9 @@ async def test_environments_do_not_see_each_other(postgres_ground: PostgresGroun
     theirs = PostgresStore(postgres_ground.engine, OTHER.name)
     seen, untouched = await lead(mine), await theirs.observe()
 
-    await mine.commit(1, seen, Changes(slots=(goal(),), table=Table(1), held=(release(), None)))
+    await mine.commit(
+        1, LEADER, seen, Changes(slots=(goal(),), table=Table(1), held=(release(), None))
+    )
     await mine.report(report())
 
     assert replace(await theirs.observe(), now=untouched.now) == untouched
@@ -94,7 +101,9 @@ async def test_reports_and_commits_at_once_neither_deadlock_nor_get_lost(
         for i in range(25):
             goals = (goal("b", i), goal("a", i))
             try:
-                await store.commit(1, await store.observe(), Changes(slots=goals, jobs=(job(),)))
+                await store.commit(
+                    1, LEADER, await store.observe(), Changes(slots=goals, jobs=(job(),))
+                )
             except Stale:
                 stale += 1
         return stale
@@ -115,10 +124,34 @@ async def test_a_rollout_started_during_a_commit_waits_for_it_or_makes_it_stale(
     async with postgres_ground.engine.connect() as starter:
         values = {"id": "r-1", "environment": NAME, "rollout": msgspec.to_builtins(rollout())}
         await starter.execute(tables.rollouts.insert().values(values))
-        commit = asyncio.create_task(store.commit(1, seen, Changes(slots=(goal(),))))
+        commit = asyncio.create_task(store.commit(1, LEADER, seen, Changes(slots=(goal(),))))
         done, _ = await asyncio.wait({commit}, timeout=0.3)
         assert not done
         await starter.commit()
 
     with pytest.raises(Stale):
         await commit
+
+
+async def test_goals_of_a_later_leader_are_refused_with_the_remedy(
+    postgres_ground: PostgresGround,
+) -> None:
+    store = postgres_ground.store
+    await store.commit(1, LEADER, await lead(store), Changes(slots=(goal(),)))
+    change = """UPDATE slots SET goal = jsonb_set(goal, '{goal}', '"hover"')"""
+    await postgres_ground.execute(text(change))
+
+    with pytest.raises(Skewed, match=r"hover.*Replace the agent of a"):
+        await store.desired("a")
+    with pytest.raises(Skewed, match=r"hover.*Replace this program"):
+        await store.observe()
+
+
+async def test_the_protocol_is_read_before_the_goals(postgres_ground: PostgresGround) -> None:
+    store = postgres_ground.store
+    await store.commit(1, LEADER, await lead(store), Changes(slots=(goal(),)))
+    change = """UPDATE slots SET goal = jsonb_set(goal, '{goal}', '"hover"')"""
+    await postgres_ground.execute(text(change), text("UPDATE leaders SET protocol = 7"))
+
+    with pytest.raises(Skewed, match="The leader speaks protocol 7"):
+        await store.desired("a")

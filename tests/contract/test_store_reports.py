@@ -13,9 +13,13 @@ from controlplane.domain.model import (
     State,
     enter,
 )
+from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import Changes
+from controlplane.domain.reports import PullReport
+from tests.fakes.newer import newer
 from tests.stores import (
     ENVIRONMENT,
+    LEADER,
     FakeGround,
     Ground,
     goal,
@@ -95,7 +99,7 @@ async def test_a_job_known_to_an_equal_report_still_changes_the_report_version(
 ) -> None:
     await ground.start(rollout())
     await ground.store.report(ran(JobState.RUNNING))
-    await ground.store.commit(1, await lead(ground.store), Changes(jobs=(job(),)))
+    await ground.store.commit(1, LEADER, await lead(ground.store), Changes(jobs=(job(),)))
 
     assert await ground.store.report(ran(JobState.RUNNING)) is True
 
@@ -105,7 +109,7 @@ async def test_a_job_known_to_an_equal_report_still_changes_the_report_version(
 async def test_jobs_of_earlier_rollouts_are_neither_observed_nor_desired(ground: Ground) -> None:
     await with_job(ground)
     done = enter(rollout(), State.FAILED, 50.0)
-    await ground.store.commit(1, await ground.store.observe(), Changes(rollout=done))
+    await ground.store.commit(1, LEADER, await ground.store.observe(), Changes(rollout=done))
     await ground.start(rollout("r-10"))
 
     desired = await ground.store.desired("a")
@@ -122,7 +126,7 @@ async def test_a_host_is_told_its_goals_images_and_unfinished_jobs(ground: Groun
         images=(("a", (release(),)),),
         jobs=(job(), job("r-1/2", "b")),
     )
-    await ground.store.commit(1, await lead(ground.store), changes)
+    await ground.store.commit(1, LEADER, await lead(ground.store), changes)
 
     desired = await ground.store.desired("a")
 
@@ -172,7 +176,7 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
         lambda: store.claim_epoch("leader-2", 1),
         store.epoch,
         store.observe,
-        lambda: store.commit(1, seen, Changes(slots=(goal(),))),
+        lambda: store.commit(1, LEADER, seen, Changes(slots=(goal(),))),
         lambda: store.desired("a"),
         lambda: store.report(report()),
     ):
@@ -182,3 +186,87 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
     await ground.find_again()
 
     assert replace(await store.observe(), now=seen.now) == seen
+
+
+async def test_progress_of_a_pull_is_seen_and_no_news(ground: Ground) -> None:
+    pulls = [(PullReport("sha256:1.1.0", n, 166_000_000),) for n in (0, 9_000_000)]
+    await ground.store.report(report(pulls=pulls[0]))
+    before = await ground.store.observe()
+
+    assert await ground.store.report(report(pulls=pulls[1])) is False
+
+    row = host(await ground.store.observe(), "a")
+    assert row.report == report(pulls=pulls[1])
+    assert row.report_version == host(before, "a").report_version
+
+
+async def test_what_a_run_says_is_seen_and_no_news_until_it_ends(ground: Ground) -> None:
+    await with_job(ground)
+    told = [
+        await ground.store.report(ran(state, detail))
+        for state, detail in (
+            (JobState.RUNNING, "0002 applied"),
+            (JobState.RUNNING, "0003 applied"),
+            (JobState.SUCCEEDED, "done"),
+        )
+    ]
+
+    seen = await ground.store.observe()
+    assert told == [True, False, True]
+    assert (seen.jobs[0].state, seen.jobs[0].detail) == (JobState.SUCCEEDED, "done")
+    assert host(seen, "a").report == ran(JobState.SUCCEEDED, "done")
+    assert host(seen, "a").report_version == 2
+
+
+async def test_words_of_a_run_are_planned_from_at_the_next_look(ground: Ground) -> None:
+    await with_job(ground)
+    await ground.store.report(ran(JobState.RUNNING, "0002 applied"))
+
+    await ground.store.report(ran(JobState.RUNNING, "0003 applied"))
+
+    assert (await ground.store.observe()).jobs[0].detail == "0003 applied"
+
+
+async def test_a_report_nobody_can_read_costs_that_host_only(ground: Ground) -> None:
+    store = ground.store
+    await store.report(report("a"))
+    await store.report(report("b"))
+
+    assert await store.report(newer(report("b"))) is True
+    assert await store.report(newer(report("b"))) is False
+
+    seen = await store.observe()
+    assert (host(seen, "a").report, host(seen, "a").unread) == (report("a"), None)
+    unread = host(seen, "b").unread
+    assert host(seen, "b").report is None
+    assert unread is not None
+    assert (unread.protocol, unread.agent_version) == (PROTOCOL + 1, "9.0.0")
+    assert "warming" in unread.problem
+    assert host(seen, "b").report_version == 2
+
+
+async def test_what_can_be_read_again_is_believed_again(ground: Ground) -> None:
+    await ground.store.report(newer(report()))
+
+    assert await ground.store.report(report()) is True
+
+    row = host(await ground.store.observe(), "a")
+    assert (row.report, row.unread) == (report(), None)
+
+
+async def test_a_field_of_a_later_release_is_passed_over(ground: Ground) -> None:
+    await ground.store.report(newer(replace(report(), slots=())))
+
+    row = host(await ground.store.observe(), "a")
+    assert row.unread is None
+    assert row.report is not None
+    assert row.report.agent_version == "9.0.0"
+
+
+async def test_a_job_state_of_a_later_release_is_not_planned_from(ground: Ground) -> None:
+    await with_job(ground)
+    said = replace(ran(JobState.RUNNING).jobs[0], state="skipped")  # type: ignore[arg-type]  # newer
+    await ground.store.report(newer(report(jobs=(said,))))
+
+    (stored,) = (await ground.store.observe()).jobs
+    assert stored.state is JobState.WAITING

@@ -15,10 +15,13 @@ from tests.fakes.world import World
 class FakeFollows:
     """One environment. `seen` is what `look` answers, but for the time; None: no rule."""
 
-    def __init__(self, world: World, seen: FollowLook | None, issued: int = 1) -> None:
+    def __init__(
+        self, world: World, seen: FollowLook | None, issued: int = 1, holder: str = "test"
+    ) -> None:
         self.world = world
         self.seen = seen
         self.issued = issued
+        self.holder = holder
         self.events: list[tuple[str, str]] = []
         self.releases: dict[str, Release] = {}
         self.started: dict[str, Rollout] = {}
@@ -37,9 +40,9 @@ class FakeFollows:
         await self.world.point("follows.look")
         return self.seen and replace(self.seen, now=self.world.now)
 
-    async def record(self, epoch: int, seen: FollowLook, record: Record) -> None:
+    async def record(self, epoch: int, holder: str, seen: FollowLook, record: Record) -> None:
         await self.world.point("follows.record")
-        stored = self._fence(epoch, seen)
+        stored = self._fence(epoch, holder, seen)
         known = {release.version: release.digest for release in record.releases}
         if any(stored.known.get(version, held) != held for version, held in known.items()):
             raise Conflict("The version belongs to another release.")
@@ -53,10 +56,17 @@ class FakeFollows:
         )
 
     async def start(
-        self, epoch: int, seen: FollowLook, version: str, digest: str, reason: str
+        self,
+        epoch: int,
+        holder: str,
+        seen: FollowLook,
+        version: str,
+        digest: str,
+        *,
+        reason: str,
     ) -> Rollout:
         await self.world.point("follows.start")
-        stored = self._fence(epoch, seen)
+        stored = self._fence(epoch, holder, seen)
         if digest in self.started:
             return self.started[digest]
         if stored.active is not None:
@@ -76,8 +86,8 @@ class FakeFollows:
         self.seen = replace(stored, active=rollout.id, tried=stored.tried | {version})
         return rollout
 
-    def _fence(self, epoch: int, seen: FollowLook) -> FollowLook:
-        if epoch != self.issued:
+    def _fence(self, epoch: int, holder: str, seen: FollowLook) -> FollowLook:
+        if (epoch, holder) != (self.issued, self.holder):
             raise Fenced(f"Epoch {epoch} is outdated.")
         if self.seen is None or self.seen.version != seen.version:
             raise Stale("What the environment follows has changed.")

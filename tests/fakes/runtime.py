@@ -10,7 +10,7 @@ from controlplane.domain.goals import Job, JobState
 from controlplane.domain.model import Release, Spec
 from controlplane.domain.reports import ImageReport, JobReport, PullReport
 from controlplane.ports.health import Probe
-from controlplane.ports.runtime import Running
+from controlplane.ports.runtime import KEPT_RUNS, Running
 from tests.fakes.world import World
 
 NEVER = float("inf")
@@ -304,6 +304,14 @@ class FakeRuntime:
         self._machine.settle()
         now = self._world.now
         return tuple([_job_report(run, now) for run in self._machine.runs.values()])
+
+    async def forget_jobs(self, wanted: frozenset[str]) -> None:
+        await self._point("runtime.forget_jobs")
+        now = self._world.now
+        runs = self._machine.runs
+        ended = [name for name, r in runs.items() if name not in wanted and now >= r.done_at]
+        for name in ended[:-KEPT_RUNS]:
+            del runs[name]
 
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
         await self._point("runtime.logs")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
+
+from controlplane.adapters.postgres import decoding
 from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
 from controlplane.domain.goals import HostDesired, Job, JobState, SlotGoal
+from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import Environment, Rollout, State
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
-from controlplane.domain.reports import HostReport
+from controlplane.domain.reports import HostReport, Unread
 from controlplane.domain.routing import Table
+from tests.fakes.newer import newer
 from tests.fakes.world import World
 
+KNOWN = frozenset(JobState)
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED})
 
 
@@ -22,7 +29,7 @@ class FakeStore:
 
     `commits` is called inside every commit that passes its checks, with the epoch, the state
     before it and the changes: the place to check invariants. Between its two points a method
-    awaits nothing.
+    awaits nothing. The agents of hosts in `newer` are of a later release.
     """
 
     def __init__(self, world: World, environment: Environment) -> None:
@@ -38,6 +45,8 @@ class FakeStore:
         self.hosts = {
             name: HostRow(name, 0, (), None, 0, 0.0) for name in sorted(environment.hosts)
         }
+        self.newer: set[str] = set()
+        self._raw: dict[str, bytes] = {}
         self.table = Table()
         self.jobs: dict[str, Job] = {}
         self.schema: frozenset[str] = frozenset()
@@ -115,16 +124,28 @@ class FakeStore:
         await self.world.point("store.observe.done")
         return snapshot
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
         await self.world.point("store.commit")
         self._up()
-        self._fence(epoch)
+        self._fence(epoch, holder)
         self._refuse_outdated(seen, changes)
         if self.commits is not None:
             self.commits(epoch, self.snapshot(), changes)
         self._write(changes)
         self.led_at = self.world.now
         await self.world.point("store.commit.done")
+
+    async def sweep(self, epoch: int, holder: str) -> int:
+        """Of what was there before it keeps nothing, so there is nothing to forget."""
+        await self.world.point("store.sweep")
+        self._up()
+        self._fence(epoch, holder)
+        for row in self.hosts.values():
+            if row.seen_at > self.world.now:
+                silent_since = self.world.now - SILENT_AFTER_S
+                self.hosts[row.name] = replace(row, seen_at=silent_since)
+        await self.world.point("store.sweep.done")
+        return 0
 
     async def desired(self, host: str) -> HostDesired | None:
         await self.world.point("store.desired")
@@ -142,12 +163,16 @@ class FakeStore:
         changed = False
         if row is not None:
             merged = bool(report.jobs) and self._merge(report)
-            changed = merged or (row.report is not report and row.report != report)
+            if report.host in self.newer:
+                report = newer(report)
+            changed = self._said(report) or merged
+            differs = row.report is not report and row.report != report
+            changed |= differs and _news(row.report) != _news(report)
             self.hosts[row.name] = HostRow(
                 row.name,
                 row.desired_version,
                 row.images,
-                report if changed else row.report,
+                report if differs else row.report,
                 row.report_version + changed,
                 self.world.now,
                 row.agent,
@@ -166,13 +191,34 @@ class FakeStore:
             self.environment,
             self._active(),
             self._goals,
-            tuple(self.hosts.values()),
+            tuple(map(self._read, self.hosts.values()) if self._raw else self.hosts.values()),
             self.table,
             self._jobs() if self.jobs else (),
             self.schema,
             self.led_at,
             self.retired,
         )
+
+    def _said(self, report: HostReport) -> bool:
+        """Keep as text what only another program can have said; true when it is news."""
+        before = self._raw.pop(report.host, None)
+        if type(report) is HostReport:
+            return before is not None
+        said = self._raw[report.host] = msgspec.json.encode(report)
+        return said != before
+
+    def unread(self) -> set[str]:
+        """The hosts whose last report nobody here can read."""
+        told = {name: decoding.read_report(raw) for name, raw in self._raw.items()}
+        return {name for name, said in told.items() if isinstance(said, Unread)}
+
+    def _read(self, row: HostRow) -> HostRow:
+        if row.name not in self._raw:
+            return row
+        told = decoding.read_report(self._raw[row.name])
+        if isinstance(told, Unread):
+            return replace(row, report=None, unread=told)
+        return replace(row, report=told)
 
     def _up(self) -> None:
         if self.down:
@@ -186,14 +232,15 @@ class FakeStore:
         if active is None:
             return ()
         prefix = f"{active.id}/"
-        return tuple(self.jobs[key] for key in sorted(self.jobs) if key.startswith(prefix))
+        ours = (key for key in self.jobs if key.startswith(prefix))
+        return tuple(self.jobs[key] for key in sorted(ours, key=_attempt))
 
-    def _fence(self, epoch: int) -> None:
-        if epoch != self.issued:
+    def _fence(self, epoch: int, holder: str) -> None:
+        if (epoch, holder) != (self.issued, self.holder):
             raise Fenced(f"Epoch {epoch} is outdated.")
 
     def _refuse_outdated(self, seen: Snapshot, changes: Changes) -> None:
-        if self.world.now - seen.now > LOOK_VALID_S:
+        if abs(self.world.now - seen.now) > LOOK_VALID_S:
             raise Stale("The look is too old.")
         if seen.environment.version != self.environment.version:
             raise Stale("The environment's policy has changed.")
@@ -249,6 +296,9 @@ class FakeStore:
             self.table = changes.table
         if changes.rollout is not None and self.rollout is not None:
             self.rollout = replace(changes.rollout, version=self.rollout.version + 1)
+        if changes.detail is not None and self.rollout is not None and self.rollout.blocker:
+            blocker = replace(self.rollout.blocker, detail=changes.detail)
+            self.rollout = replace(self.rollout, blocker=blocker)
         if changes.held is not None:
             current, previous = changes.held
             self.environment = replace(self.environment, current=current, previous=previous)
@@ -281,9 +331,20 @@ class FakeStore:
             job = self.jobs.get(said.id)
             if job is None or job.host != report.host or job.state in ENDED:
                 continue
+            if said.state not in KNOWN:
+                continue
             if job.state is not said.state or job.detail != said.detail:
                 self.jobs[job.id] = replace(job, state=said.state, detail=said.detail)
-                merged = True
-        if merged:
-            self._desired.clear()
+                self._desired.clear()
+                merged |= job.state is not said.state
         return merged
+
+
+def _attempt(job: str) -> tuple[int, str]:
+    return int(re.split(r"[/-]", job)[-1]), job
+
+
+def _news(report: HostReport | None) -> HostReport | None:
+    """All but how far pulls have come and what runs say."""
+    jobs = tuple(replace(j, detail="") for j in report.jobs) if report else ()
+    return report and replace(report, pulls=(), jobs=jobs)

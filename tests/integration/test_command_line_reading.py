@@ -67,7 +67,7 @@ async def half_way(shell: Shell) -> None:
         SlotGoal("host-a", 2, NEW, Goal.RUN, seen.now, admitted_once=True),
     )
     members = (Member("host-a", 1, "10.0.0.1:1"), Member("host-a", 2, "10.0.0.1:2"))
-    await store.commit(1, seen, Changes(slots=slots, table=Table(1, frozenset(members))))
+    await store.commit(1, "test", seen, Changes(slots=slots, table=Table(1, frozenset(members))))
     await store.report(REPORT)
     await lead(shell.engine, State.ABORTED, "aborted by alice")
 
@@ -147,7 +147,8 @@ async def test_leaving_a_watch_says_that_the_rollout_goes_on(shell: Shell) -> No
 async def test_a_log_that_is_followed_ends_quietly_when_its_reader_goes(shell: Shell) -> None:
     await half_way(shell)
     camp = f"{sys.executable} -m camp events --limit 1000"
-    script = f"set -o pipefail; {camp} | head -n 1; {camp} --json | head -c 1"
+    # A reader that is gone before the first line: what head leaves unread may fit into the pipe.
+    script = f"set -o pipefail; {camp} | true; {camp} --json | true"
     shut = await begun(shell, "bash", "-c", script)
     _, said = await shut.communicate()
     assert (said, shut.returncode) == (b"", 141)

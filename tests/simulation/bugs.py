@@ -8,14 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import msgspec
+
+from controlplane.adapters.postgres import decoding
 from controlplane.agent import status
 from controlplane.domain import look as look_module
 from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.model import Rollout
+from controlplane.domain.records import HostRow
+from controlplane.domain.reports import HostReport
 from controlplane.domain.strategies import rolling
 from controlplane.leader.loop import Leader
 from controlplane.leader.tenure import Tenure
@@ -28,7 +34,7 @@ Patch = tuple[Any, str, Any]
 def _no_epoch_check() -> list[Patch]:
     """Nobody compares epochs: not the store, not the routing script."""
     return [
-        (FakeStore, "_fence", lambda self, epoch: None),
+        (FakeStore, "_fence", lambda self, epoch, holder: None),
         (FakeRouting, "_fence", lambda self, table, epoch: None),
     ]
 
@@ -105,6 +111,28 @@ def _count_time_without_leader() -> list[Patch]:
     ]
 
 
+def _read_strictly() -> list[Patch]:
+    """One report that cannot be read, and nothing can be."""
+
+    def strict(raw: bytes) -> HostReport:
+        return msgspec.json.decode(raw, type=HostReport)
+
+    return [(decoding, "read_report", strict)]
+
+
+def _unread_is_empty() -> list[Patch]:
+    """A report that cannot be read is one that says nothing: its instances are gone."""
+    read = FakeStore._read
+
+    def blank(self: FakeStore, row: HostRow) -> HostRow:
+        told = read(self, row)
+        if told.unread is None:
+            return told
+        return replace(told, unread=None, report=HostReport(row.name, 0, row.desired_version))
+
+    return [(FakeStore, "_read", blank)]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
@@ -115,6 +143,8 @@ BUGS: dict[str, Callable[[], list[Patch]]] = {
     "believe-what-went-back": _believe_what_went_back,
     "judge-in-an-outage": _judge_in_an_outage,
     "count-time-without-leader": _count_time_without_leader,
+    "read-strictly": _read_strictly,
+    "unread-is-empty": _unread_is_empty,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from controlplane.domain.bounds import bounds
 from controlplane.domain.changes import UNLED_S
@@ -136,6 +137,7 @@ class Checks:
         places = {(m.host, m.slot) for m in changes.table.members}
         gone_places = [m for m in gone if (m.host, m.slot) not in places]
         seen = {r.name: before.now - r.seen_at for r in before.hosts}
+        seen |= dict.fromkeys(self.cluster.store.unread(), inf)
         if silent := [m.host for m in gone_places if seen[m.host] > BELIEVED_S]:
             raise Violation(f"I11: withdrew from {silent[0]}, which is silent")
         available = _available(before)

@@ -165,7 +165,9 @@ class _Episode:
             return 1.0
         if isinstance(error, BrokenInvariant):
             raise Violation(error.sentence) from error
-        raise error
+        if isinstance(error, Violation):
+            raise error
+        raise Violation(f"{actor.name} broke down: {type(error).__name__}: {error}") from error
 
     def story(self) -> list[str]:
         return self.checks.story

@@ -197,6 +197,15 @@ def _engine_breaks(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     ]
 
 
+def _agent_is_newer(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    """For a while a host has an agent whose reports nobody here can read."""
+    host = rng.choice(c.hosts)
+    return [
+        (begin, lambda: c.store.newer.add(host)),
+        (end, lambda: c.store.newer.discard(host)),
+    ]
+
+
 def _nudges_fail(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     return [
         (begin, lambda: _set(c.redis, "copies", lambda _: rng.choice([0, 0, 2]))),
@@ -227,6 +236,7 @@ _KINDS: tuple[Callable[[Random, Cluster, float, float], Timed], ...] = (
     _readiness_flaps,
     _engine_breaks,
     _nudges_fail,
+    _agent_is_newer,
     _operator,
 )
 

@@ -42,8 +42,11 @@ class Link:
     async def observe(self) -> Snapshot:
         return await self._reached().observe()
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
-        await self._reached().commit(epoch, seen, changes)
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
+        await self._reached().commit(epoch, holder, seen, changes)
+
+    async def sweep(self, epoch: int, holder: str) -> int:
+        return await self._reached().sweep(epoch, holder)
 
     async def desired(self, host: str) -> HostDesired | None:
         return await self._reached().desired(host)

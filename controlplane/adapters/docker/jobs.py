@@ -19,6 +19,7 @@ from controlplane.adapters.docker.engine import CONFLICT, NOT_FOUND, Engine, pas
 from controlplane.domain.errors import Invalid
 from controlplane.domain.goals import Job, JobState
 from controlplane.domain.reports import JobReport
+from controlplane.ports.runtime import KEPT_RUNS
 
 # How old a look may be at runs of which all have ended; agents look ten times a second.
 ENDED_VALID_S = 2.0
@@ -52,6 +53,27 @@ class Jobs:
             all_ended = all(report.state is not JobState.RUNNING for report in self._seen)
             self._seen_until = until if all_ended else 0.0
         return (*self._seen, *self._refused.values())
+
+    async def forget_ended(self, wanted: frozenset[str]) -> None:
+        """Forget ended runs that are not wanted, but for the latest KEPT_RUNS."""
+        for job_id in [job_id for job_id in self._refused if job_id not in wanted][:-KEPT_RUNS]:
+            del self._refused[job_id]
+        await self._engine.call(lambda client: self._forget_ended(client, wanted))
+        self._seen_until = 0.0
+
+    def _forget_ended(self, client: docker.APIClient, wanted: frozenset[str]) -> None:
+        ended = [
+            container
+            for container in self._containers(client)
+            if not container.alive
+            and not container.never_started
+            and self._id(container) not in wanted
+        ]
+        # The engine writes its stamps so that they sort as text.
+        for container in sorted(ended, key=lambda each: each.begun)[:-KEPT_RUNS]:
+            with passing(NOT_FOUND, CONFLICT):
+                client.remove_container(container.id, v=True)
+            self._ended.pop(self._id(container), None)
 
     def busy(self, client: docker.APIClient) -> frozenset[str]:
         """The digests that are being run now."""

@@ -119,6 +119,9 @@ class DockerRuntime:
     async def jobs(self) -> tuple[JobReport, ...]:
         return await self._jobs.reports()
 
+    async def forget_jobs(self, wanted: frozenset[str]) -> None:
+        await self._jobs.forget_ended(wanted)
+
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
         return await self._engine.aside(lambda client: self._tail(client, slot, lines))
 

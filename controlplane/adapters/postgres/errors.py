@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from controlplane.domain.errors import ControlError, StoreUnavailable
+from controlplane.domain.errors import ControlError, Skewed, StoreUnavailable
 
 UNDEFINED_TABLE = "42P01"
 # Deadlock, lock timeout, serialization failure, and a second active rollout: another writer won.
@@ -22,7 +23,8 @@ async def bounded(
     """Run a call to PostgreSQL with a time limit; the driver's errors become StoreUnavailable.
 
     Losing against another writer (deadlock, lock timeout, unique key) raises `lost_race`. A hung
-    server is an error like a dead one; our own errors pass through.
+    server is an error like a dead one; our own errors pass through. What cannot be decoded was
+    written by another release: Skewed.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -32,6 +34,11 @@ async def bounded(
     except TimeoutError as error:
         raise StoreUnavailable(
             f"PostgreSQL did not answer within {timeout_s:g} s; check that the server is well."
+        ) from error
+    except msgspec.ValidationError as error:
+        raise Skewed(
+            f"PostgreSQL holds what this program cannot read ({error}): a newer release wrote it."
+            " Ask an instance of that release, or replace this program by it."
         ) from error
     except (SQLAlchemyError, OSError) as error:
         raise translated(error, lost_race) from error

@@ -1,22 +1,23 @@
-"""What an environment follows, in PostgreSQL: read in one statement, written under the fence."""
+"""What an environment follows, in PostgreSQL: read in one statement, written under the fence.
+
+Text: a look is one nested JSON document, which PostgreSQL builds and msgspec reads at once.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
-from sqlalchemy import and_, select, text, update
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters.postgres import event_log
+from controlplane.adapters.postgres.fence import fence
 from controlplane.adapters.postgres.ledger_releases import put_release
 from controlplane.adapters.postgres.ledger_rollouts import begin_rollout
-from controlplane.adapters.postgres.rows import plain
 from controlplane.adapters.postgres.session import reading, writing
-from controlplane.adapters.postgres.tables import follows, leaders
-from controlplane.domain.errors import Fenced, Stale
+from controlplane.domain.errors import Stale
 from controlplane.domain.follow import StartMode
 from controlplane.domain.model import Kind, Rollout
 from controlplane.domain.sightings import FollowLook, Record
@@ -42,6 +43,13 @@ FROM follows f JOIN environments e ON e.name = f.environment
 WHERE f.environment = :environment
 """)
 
+LOCK = text("SELECT version FROM follows WHERE environment = :environment FOR UPDATE")
+
+REMEMBER = text("""
+UPDATE follows SET followed = CAST(:followed AS jsonb), version = version + 1
+WHERE environment = :environment
+""")
+
 _looks = msgspec.json.Decoder(FollowLook)
 
 
@@ -61,25 +69,31 @@ class PostgresFollows:
     async def look(self) -> FollowLook | None:
         async with reading(self._engine) as connection:
             found = await connection.scalar(LOOK, {"environment": self._environment})
-        return None if found is None else _looks.decode(found)
+            return None if found is None else _looks.decode(found)
 
-    async def record(self, epoch: int, seen: FollowLook, record: Record) -> None:
+    async def record(self, epoch: int, holder: str, seen: FollowLook, record: Record) -> None:
         async with writing(self._engine) as connection:
-            await self._refuse_outdated(connection, epoch, seen)
-            for release in record.releases:
+            await self._refuse_outdated(connection, epoch, holder, seen)
+            # In one order, so that two environments that see the same tags cannot deadlock.
+            for release in sorted(record.releases, key=lambda release: release.version):
                 await put_release(connection, release, WATCHER)
-            await connection.execute(
-                update(follows)
-                .where(follows.c.environment == self._environment)
-                .values(followed=plain(record.followed), version=seen.version + 1)
-            )
+            followed = msgspec.json.encode(record.followed).decode()
+            values = {"environment": self._environment, "followed": followed}
+            await connection.execute(REMEMBER, values)
             data = {"actor": WATCHER}
             await event_log.append(
                 connection, self._environment, record.events, epoch=epoch, data=data
             )
 
     async def start(
-        self, epoch: int, seen: FollowLook, version: str, digest: str, reason: str
+        self,
+        epoch: int,
+        holder: str,
+        seen: FollowLook,
+        version: str,
+        digest: str,
+        *,
+        reason: str,
     ) -> Rollout:
         wish = Start(
             environment=self._environment,
@@ -91,19 +105,14 @@ class PostgresFollows:
         )
         waits = seen.rule.start is StartMode.APPROVAL
         async with writing(self._engine) as connection:
-            await self._refuse_outdated(connection, epoch, seen)
+            await self._refuse_outdated(connection, epoch, holder, seen)
             return await begin_rollout(connection, wish, self._entropy, needs_approval=waits)
 
     async def _refuse_outdated(
-        self, connection: AsyncConnection, epoch: int, seen: FollowLook
+        self, connection: AsyncConnection, epoch: int, holder: str, seen: FollowLook
     ) -> None:
-        """Hold the epoch, as every leader's write does, then the row that was seen."""
-        mine = self._environment
-        fence = select(leaders.c.epoch).where(
-            and_(leaders.c.environment == mine, leaders.c.epoch == epoch)
-        )
-        if await connection.scalar(fence.with_for_update(read=True)) is None:
-            raise Fenced(f"Epoch {epoch} of {mine} is outdated: a newer leader exists.")
-        row: Any = select(follows.c.version).where(follows.c.environment == mine)
-        if await connection.scalar(row.with_for_update()) != seen.version:
+        """Hold the lead, as every leader's write does, then the row that was seen."""
+        await fence(connection, self._environment, epoch, holder)
+        values = {"environment": self._environment}
+        if await connection.scalar(LOCK, values) != seen.version:
             raise Stale("What the environment follows has changed; look again.")

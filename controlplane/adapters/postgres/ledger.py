@@ -2,6 +2,9 @@
 
 Every write of one environment first locks the environment's row, as the leader's commits do:
 operators and leader take turns, and whoever comes second sees what the first has written.
+Locks are taken in the order that the fence gives.
+
+Core, as in all `ledger_*` files: rows one at a time, and conditions that are put together.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controlplane.adapters.postgres import event_log
-from controlplane.adapters.postgres.store import OBSERVE, PUT_SLOTS, PUT_TABLE, as_json, decoded
+from controlplane.adapters.postgres.decoding import read_snapshot
+from controlplane.adapters.postgres.store import OBSERVE, PUT_SLOTS, PUT_TABLE, as_json
 from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import Release
@@ -93,7 +94,7 @@ async def accept_truth(
         )
     now = beyond(epoch, revision)
     mine = {"environment": environment}
-    seen = decoded(await connection.scalar(OBSERVE, mine))
+    seen = read_snapshot(await connection.scalar(OBSERVE, mine))
     goals, table = adopted(seen, await _releases(connection))
     await connection.execute(RAISE_EPOCH, mine | {"epoch": now.epoch})
     await connection.execute(NO_SLOTS, mine)

@@ -263,6 +263,11 @@ async def _outcome(connection: AsyncConnection, key: str, request: Start | Order
         return None
     if row.request_hash != _hash(request):
         raise Conflict(f"The idempotency key {key!r} was used for another request; take a new key.")
+    if row.outcome is None:
+        raise Conflict(
+            f"The idempotency key {key!r} belongs to a rollout that is no longer kept; look at what"
+            " runs now, and take a new key."
+        )
     return rollout_of(row.outcome)
 
 

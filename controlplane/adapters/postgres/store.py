@@ -1,4 +1,7 @@
-"""The truth in PostgreSQL. Reads are one statement each, so that what they see is consistent."""
+"""The truth in PostgreSQL. Reads are one statement each, so that what they see is consistent.
+
+Text: reads are nested JSON documents, and writes set many rows from one, in one round trip.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from controlplane.adapters.postgres import event_log
+from controlplane.adapters.postgres import decoding, event_log
 from controlplane.adapters.postgres.errors import bounded
-from controlplane.domain.errors import Fenced, NotFound, Stale
+from controlplane.adapters.postgres.fence import fence
+from controlplane.adapters.postgres.sweep import sweep
+from controlplane.domain.errors import NotFound, Stale
 from controlplane.domain.goals import HostDesired
 from controlplane.domain.model import Rollout
 from controlplane.domain.protocol import PROTOCOL
@@ -41,8 +46,9 @@ SELECT json_build_object(
     'table', (
         SELECT json_build_object('revision', revision, 'members', members)
         FROM routing WHERE environment = e.name),
+    -- By the number with which an id ends: as text, /10 comes before /2.
     'jobs', (
-        SELECT coalesce(json_agg(job ORDER BY id), '[]')
+        SELECT coalesce(json_agg(job ORDER BY substring(id from '[0-9]+$')::numeric, id), '[]')
         FROM jobs WHERE environment = e.name AND rollout = r.id),
     'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history),
     -- Older than the last contract: what a release with such a head relies on may be gone.
@@ -72,7 +78,7 @@ SELECT json_build_object(
         FROM slots s WHERE s.environment = e.name AND s.host = h.name),
     'images', h.images,
     'jobs', (
-        SELECT coalesce(json_agg(job ORDER BY id), '[]')
+        SELECT coalesce(json_agg(job ORDER BY substring(id from '[0-9]+$')::numeric, id), '[]')
         FROM jobs j WHERE j.environment = e.name AND j.rollout = r.id AND j.host = h.name
             AND j.state NOT IN ('succeeded', 'failed')))::text
 FROM hosts h
@@ -83,24 +89,41 @@ WHERE h.environment = :environment AND h.name = :host
 """)
 
 # The host's row is locked first, as commit does, so that the two cannot deadlock over the jobs.
-# A finished job stays as it is: a late report must not bring it back to life.
+# A finished job stays as it is: a late report must not bring it back to life. Nor is a state that
+# leaders cannot read written into what they plan from.
+# Megabytes of a pull and a run's last words are kept, but are no news: nobody plans from them.
 REPORT = text("""
 WITH said AS (SELECT CAST(:report AS jsonb) AS report),
 host AS (
-    SELECT name, hosts.report IS DISTINCT FROM said.report AS differs
+    SELECT name, hosts.report IS DISTINCT FROM said.report AS differs,
+        ROW(hosts.report - 'pulls' - 'jobs',
+            jsonb_path_query_array(hosts.report, '$.jobs[*].state'),
+            jsonb_path_query_array(hosts.report, '$.jobs[*].id'))
+        IS DISTINCT FROM
+        ROW(said.report - 'pulls' - 'jobs',
+            jsonb_path_query_array(said.report, '$.jobs[*].state'),
+            jsonb_path_query_array(said.report, '$.jobs[*].id')) AS news
     FROM hosts, said WHERE environment = :environment AND name = :host
     FOR NO KEY UPDATE OF hosts),
+before AS (
+    SELECT jobs.id, jobs.state FROM jobs, host, said, jsonb_array_elements(said.report -> 'jobs') j
+    WHERE jobs.environment = :environment AND jobs.id = j ->> 'id'),
 merged AS (
     UPDATE jobs SET job = job || jsonb_build_object('state', j -> 'state', 'detail', j -> 'detail')
     FROM host, said, jsonb_array_elements(said.report -> 'jobs') j
     WHERE jobs.environment = :environment AND jobs.id = j ->> 'id' AND jobs.host = host.name
         AND jobs.state NOT IN ('succeeded', 'failed')
+        AND j ->> 'state' IN ('waiting', 'running', 'succeeded', 'failed')
         AND (job -> 'state', job -> 'detail') IS DISTINCT FROM (j -> 'state', j -> 'detail')
-    RETURNING jobs.id),
-verdict AS (SELECT name, differs OR EXISTS (SELECT FROM merged) AS changed FROM host)
+    RETURNING jobs.id, jobs.state),
+verdict AS (
+    SELECT name, differs, news OR EXISTS (
+        SELECT FROM merged LEFT JOIN before USING (id)
+        WHERE merged.state IS DISTINCT FROM before.state) AS changed
+    FROM host)
 UPDATE hosts SET
     seen_at = clock_timestamp(),
-    report = CASE WHEN changed THEN said.report ELSE hosts.report END,
+    report = CASE WHEN differs THEN said.report ELSE hosts.report END,
     report_version = report_version + changed::integer
 FROM verdict, said
 WHERE hosts.environment = :environment AND hosts.name = verdict.name
@@ -124,14 +147,6 @@ UPDATE leaders SET
     epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
 WHERE environment = :environment AND epoch = :seen
 RETURNING epoch
-""")
-
-# The environment's row is locked FOR UPDATE because that also waits for, and holds off, a new
-# rollout: its foreign key needs the row. The next statement then sees any that was faster.
-FENCE = text("""
-SELECT e.version FROM leaders l JOIN environments e ON e.name = l.environment
-WHERE l.environment = :environment AND l.epoch = :epoch
-FOR SHARE OF l FOR UPDATE OF e
 """)
 
 LOCK_SEEN = text("""
@@ -191,6 +206,13 @@ UPDATE rollouts SET
 WHERE environment = :environment AND id = :id
 """)
 
+# Nobody plans from it, so it is no change of the row that others compare.
+PUT_DETAIL = text("""
+UPDATE rollouts SET
+    rollout = jsonb_set(rollout, '{blocker,detail}', to_jsonb(CAST(:detail AS text)))
+WHERE environment = :environment AND id = :id AND rollout ->> 'blocker' IS NOT NULL
+""")
+
 PUT_HELD = text("""
 UPDATE environments SET
     current = CAST(:current AS jsonb), previous = CAST(CAST(:previous AS text) AS jsonb)
@@ -205,8 +227,6 @@ class _Versions(msgspec.Struct):
     table: int
 
 
-_snapshots = msgspec.json.Decoder(Snapshot)
-_desired = msgspec.json.Decoder(HostDesired)
 _versions = msgspec.json.Decoder(_Versions)
 
 
@@ -244,18 +264,19 @@ class PostgresStore:
         found = await self._one(OBSERVE)
         if found is None:
             raise self._unknown()
-        return decoded(found)
+        return decoding.read_snapshot(found)
 
     async def desired(self, host: str) -> HostDesired | None:
         found = await self._one(DESIRED, host=host)
-        return None if found is None else _desired.decode(found)
+        return None if found is None else decoding.read_desired(found)
 
     async def report(self, report: HostReport) -> bool:
         return bool(await self._one(REPORT, host=report.host, report=as_json(report)))
 
-    async def commit(self, epoch: int, seen: Snapshot, changes: Changes) -> None:
+    async def commit(self, epoch: int, holder: str, seen: Snapshot, changes: Changes) -> None:
         async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
-            await self._refuse_outdated(connection, epoch, seen, changes)
+            version = await fence(connection, self._environment, epoch, holder)
+            await self._refuse_outdated(connection, version, seen, changes)
             await self._write(connection, changes, seen)
             await connection.execute(LED, {"environment": self._environment, "epoch": epoch})
             await event_log.append(
@@ -266,20 +287,20 @@ class PostgresStore:
                 epoch=epoch,
             )
 
+    async def sweep(self, epoch: int, holder: str) -> int:
+        async with bounded(self._timeout_s, Stale), self._engine.begin() as connection:
+            await fence(connection, self._environment, epoch, holder)
+            return await sweep(connection, self._environment, epoch)
+
     async def _refuse_outdated(
-        self, connection: AsyncConnection, epoch: int, seen: Snapshot, changes: Changes
+        self, connection: AsyncConnection, version: int, seen: Snapshot, changes: Changes
     ) -> None:
-        """Lock what was seen, in the order leader, environment, rollout, hosts, table."""
+        """Lock what was seen, in the order rollout, hosts, table."""
         mine = {"environment": self._environment}
-        version = await connection.scalar(FENCE, mine | {"epoch": epoch})
-        if version is None:
-            raise Fenced(
-                f"Epoch {epoch} of {self._environment} is outdated: a newer leader exists."
-            )
         if version != seen.environment.version:
             raise Stale("The environment's policy has changed; look again.")
         now = _versions.decode(await connection.scalar(LOCK_SEEN, mine))
-        if now.now - seen.now > LOOK_VALID_S:
+        if abs(now.now - seen.now) > LOOK_VALID_S:
             raise Stale("The look is too old to act on; look again.")
         active = _row_version(seen.rollout)
         if now.rollout != active:
@@ -327,6 +348,8 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     if changes.rollout is not None and seen.rollout is not None:
         values = _rollout_values(changes.rollout, seen.rollout.version)
         todo.append((PUT_ROLLOUT, values))
+    if changes.detail is not None and seen.rollout is not None:
+        todo.append((PUT_DETAIL, {"id": seen.rollout.id, "detail": changes.detail}))
     if changes.held is not None:
         current, previous = changes.held
         values = {"current": as_json(current), "previous": previous and as_json(previous)}
@@ -353,11 +376,6 @@ def _rollout_values(rollout: Rollout, version: int) -> dict[str, Any]:
 
 def _row_version(rollout: Rollout | None) -> tuple[str, int] | None:
     return None if rollout is None else (rollout.id, rollout.version)
-
-
-def decoded(observed: str) -> Snapshot:
-    """What OBSERVE answered."""
-    return _snapshots.decode(observed)
 
 
 def as_json(value: Any) -> str:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Computed,
     DateTime,
     ForeignKey,
-    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -179,8 +178,16 @@ events = Table(
 )
 Index("events_of_environment", events.c.environment, events.c.id)
 Index("events_of_rollout", events.c.rollout, events.c.id)
+# Those that name no actor go in time.
+Index(
+    "events_of_nobody",
+    events.c.environment,
+    events.c.at,
+    postgresql_where=text("data ->> 'actor' IS NULL"),
+)
 
-# One row a request of an operator (I12); the same key with the same hash answers with `outcome`.
+# One row a request of an operator (I12); the same key with the same hash answers with `outcome`,
+# for as long as the rollout is kept. The row itself stays.
 commands = Table(
     "commands",
     metadata,
@@ -192,7 +199,6 @@ commands = Table(
     Column("at", TIMESTAMP, nullable=False, server_default=NOW),
     Column("request_hash", Text, nullable=False),
     Column("outcome", JSONB(none_as_null=True)),
-    ForeignKeyConstraint(["rollout"], ["rollouts.id"], ondelete="CASCADE"),
 )
 Index("commands_of_rollout", commands.c.rollout)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from controlplane.adapters.process import state as process_state
 from controlplane.adapters.process.state import Birth, Handle
 from controlplane.domain.goals import JobState
 from controlplane.domain.reports import JobReport
+from controlplane.ports.runtime import KEPT_RUNS
 
 EXIT = "exit"
 # The shell waits for the run and writes down its exit code: the agent may be gone by then.
@@ -45,7 +47,8 @@ class Jobs:
         self._runs: dict[str, Run] = {}
 
     def open(self, marks: Mapping[str, Handle]) -> None:
-        for _, record in process_state.saved(self._folder, JobRecord):
+        found = process_state.saved(self._folder, JobRecord)
+        for _, record in sorted(found, key=lambda each: process_state.written_at(each[0])):
             handle = process_state.adopt(record.mark, record.birth, marks)
             self._runs[record.id] = Run(record, handle)
 
@@ -88,6 +91,17 @@ class Jobs:
 
     def reports(self) -> tuple[JobReport, ...]:
         return tuple([self._report(run) for run in self._runs.values()])
+
+    def forget(self, wanted: frozenset[str]) -> None:
+        """Forget ended runs that are not wanted, but for the latest KEPT_RUNS."""
+        ended = [
+            job_id
+            for job_id, run in self._runs.items()
+            if job_id not in wanted and self._report(run).state is not JobState.RUNNING
+        ]
+        for job_id in ended[:-KEPT_RUNS]:
+            shutil.rmtree(self._place(job_id), ignore_errors=True)
+            del self._runs[job_id]
 
     def _report(self, run: Run) -> JobReport:
         if run.ended is None:

@@ -171,6 +171,9 @@ class ProcessRuntime:
     async def jobs(self) -> tuple[JobReport, ...]:
         return self._jobs.reports()
 
+    async def forget_jobs(self, wanted: frozenset[str]) -> None:
+        self._jobs.forget(wanted)
+
     async def logs(self, slot: int, lines: int) -> tuple[str, ...]:
         return process_state.tail(self._place(slot), lines)
 

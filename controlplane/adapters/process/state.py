@@ -138,6 +138,11 @@ def saved(folder: Path, kind: type[T]) -> Iterator[tuple[Path, T]]:
         yield file.parent, msgspec.json.decode(file.read_bytes(), type=kind)
 
 
+def written_at(folder: Path) -> float:
+    """When the state in this folder was written last."""
+    return (folder / STATE).stat().st_mtime
+
+
 def free_port(address: str, taken: frozenset[int]) -> int:
     """A port that was free a moment ago. Raises OSError when none is found."""
     for port in random.sample(PORTS, PORT_ATTEMPTS):

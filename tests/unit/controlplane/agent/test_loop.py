@@ -12,6 +12,7 @@ from controlplane.domain.errors import Fenced, NotFound, StoreUnavailable
 from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Policy, Release
 from controlplane.domain.reports import Phase, SlotReport
+from controlplane.ports.runtime import KEPT_RUNS
 from tests.build import NEW, OLD, rollout
 from tests.fakes.bus import FakeBus
 from tests.fakes.health import FakeHealth
@@ -212,6 +213,32 @@ async def test_job_runs_once_however_often_it_is_seen(ground: Ground) -> None:
     await ground.ticks(1.0)
     assert done == [job]
     assert ground.store.jobs[job.id].state is JobState.SUCCEEDED
+
+
+async def test_only_runs_that_are_still_wanted_are_reported(ground: Ground) -> None:
+    ground.store.rollout = rollout()
+    ground.hold(OLD)
+    job = Job("r1/1", "host-a", OLD, ("migrate", "upgrade"))
+    ground.store.jobs[job.id] = job
+    ground.touched()
+    said: list[tuple[JobState, ...]] = []
+    for _ in range(6):
+        await ground.agent.tick()
+        ground.world.now += 0.5
+        report = ground.store.hosts["host-a"].report
+        assert report is not None
+        said.append(tuple(j.state for j in report.jobs))
+    assert (JobState.SUCCEEDED,) in said
+    assert said[-1] == ()
+    assert len(await ground.agent.runtime.jobs()) == 1
+
+
+async def test_runtime_forgets_runs_that_nobody_wants(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    for n in range(KEPT_RUNS + 5):
+        ground.machine.preload_job(Job(f"r0/{n}", "host-a", OLD, ("smoke",)), JobState.SUCCEEDED)
+    await ground.agent.tick()
+    assert len(ground.machine.runs) == KEPT_RUNS
 
 
 async def test_report_is_announced_only_when_it_changed(ground: Ground) -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from controlplane.cli.common import ExitCode, exit_code, table
 from controlplane.cli.watch import Scene, line, picture
 from controlplane.domain.model import (
     TERMINAL,
+    Blocker,
     Environment,
     Kind,
     Policy,
@@ -83,6 +85,13 @@ def test_a_rollout_that_turned_round_counts_its_source() -> None:
 
 def test_a_blocker_is_said() -> None:
     assert "No agent leads local" in line(a_scene(State.PROGRESSING, leader=None))
+
+
+def test_how_far_a_blocker_has_come_is_said() -> None:
+    blocker = Blocker("image_missing", "host-a is still fetching.", 1.0, (), "3 of 166 MB.")
+    scene = a_scene(State.PREFLIGHT)
+    told = replace(scene, why=structs.replace(scene.why, blocker=blocker))
+    assert line(told).endswith("host-a is still fetching. 3 of 166 MB.")
 
 
 def test_the_picture_shows_hosts_versions_and_state() -> None:

@@ -139,3 +139,13 @@ def test_skew_is_named_in_the_blocker() -> None:
     assert decided.blocker is not None
     assert decided.blocker.code == "protocol_skew"
     assert "speaks protocol 3 and the leader 1" in decided.blocker.sentence
+
+
+def test_report_that_cannot_be_read_is_a_skew_of_protocols() -> None:
+    (host,) = fleet(hosts="a").hosts
+    unread = replace(host, silent=True, protocol=PROTOCOL + 1, unread="Invalid enum value 'x'")
+    decided = plan(rollout(State.PREFLIGHT), replace(fleet(), hosts=(unread,)), Policy(), 1.0)
+    assert decided.blocker is not None
+    assert decided.blocker.code == "protocol_skew"
+    assert "Invalid enum value 'x'" in decided.blocker.sentence
+    assert "its instances keep serving" in decided.blocker.sentence

@@ -118,6 +118,23 @@ def test_new_blocker_is_told_once_and_is_no_move() -> None:
     assert changes(seen(first.rollout), fleet(), waits) is None
 
 
+def test_progress_of_a_wait_is_neither_a_version_nor_an_event() -> None:
+    begun = Blocker("image_missing", "host-a is still fetching.", 9.0, (), "3 of 166 MB.")
+    later = Plan((), State.PROGRESSING, "", replace(begun, detail="4 of 166 MB."))
+    step = changes(seen(rollout(blocker=begun)), fleet(), later)
+    assert step == Changes(detail="4 of 166 MB.", moves=False)
+    assert changes(seen(rollout(blocker=later.blocker)), fleet(), later) is None
+
+
+def test_progress_of_instances_tells_an_unchanged_blocker_no_second_time() -> None:
+    begun = Blocker("image_missing", "host-a is still fetching.", 9.0, (), "3 of 166 MB.")
+    later = replace(begun, detail="4 of 166 MB.")
+    further = Plan((), State.PROGRESSING, "", later, progress=5)
+    step = changes(seen(rollout(blocker=begun)), fleet(), further)
+    assert step is not None
+    assert (step.events, step.rollout and step.rollout.blocker) == ((), later)
+
+
 def test_success_changes_what_the_environment_holds() -> None:
     success = Plan((), State.SUCCEEDED, "held")
 

@@ -205,7 +205,7 @@ def fetching(here_bytes: int) -> Fleet:
 def test_pull_tells_how_far_it_has_come() -> None:
     wait = gates.images(rollout(), fetching(120_000_000))
     assert wait is not None
-    told = gates.blocker(wait, rollout(), 5.0).sentence
+    told = gates.blocker(wait, rollout(), 5.0).told
     assert told == "host-a is still fetching 1.1.0. 120 of 166 MB are here."
 
 
@@ -218,7 +218,17 @@ def test_progress_of_a_wait_does_not_begin_it_anew() -> None:
     assert later is not None
     begun = gates.blocker(first, rollout(), 5.0)
     goes_on = gates.blocker(later, rollout(blocker=begun), 9.0)
-    assert (goes_on.since, goes_on.sentence != begun.sentence) == (5.0, True)
+    assert (goes_on.since, goes_on.sentence) == (5.0, begun.sentence)
+    assert goes_on.detail != begun.detail
+
+
+def test_wait_that_an_earlier_release_wrote_down_goes_on() -> None:
+    """It put the detail into the sentence."""
+    wait = gates.images(rollout(), fetching(9_000_000))
+    assert wait is not None
+    written = Blocker(wait.code, f"{wait.sentence} 3 of 166 MB are here.", 5.0)
+    goes_on = gates.blocker(wait, rollout(blocker=written), 9.0)
+    assert (goes_on.since, goes_on.sentence) == (5.0, wait.sentence)
 
 
 def test_migration_tells_what_it_says() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.domain.goals import Goal, SlotGoal
-from controlplane.domain.look import SILENT_AFTER_S, look
+from controlplane.domain.look import CLOCK_SLACK_S, SILENT_AFTER_S, look
 from controlplane.domain.model import Environment, Policy
 from controlplane.domain.records import HostRow, Snapshot
-from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotReport
+from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotReport, Unread
 from controlplane.domain.routing import EdgeReading, Member, Table
 from tests.build import NEW, OLD
 
@@ -100,3 +100,24 @@ def test_error_of_an_agent_that_fell_silent_is_old_news() -> None:
     blind = replace(row, report=replace(row.report, runtime_error="gone"))
     (host,) = look(replace(seen, hosts=(blind,)), ()).hosts
     assert (host.silent, host.runtime_error) == (True, "")
+
+
+def test_host_whose_report_cannot_be_read_is_silent_and_says_why() -> None:
+    seen = snapshot(GOAL)
+    unread = Unread(2, "9.0.0", "Invalid enum value 'warming'")
+    row = replace(seen.hosts[0], report=None, unread=unread)
+
+    fleet = look(replace(seen, hosts=(row,)), ())
+
+    (host,), (instance,) = fleet.hosts, fleet.instances
+    assert (host.silent, host.settled, host.protocol) == (True, False, 2)
+    assert (host.agent_version, host.unread) == ("9.0.0", unread.problem)
+    assert (instance.silent, instance.available, instance.phase) == (True, False, None)
+
+
+def test_host_seen_at_a_moment_to_come_is_silent() -> None:
+    """The database's clock went back by a minute: a dead host would be alive for that long."""
+    ahead = look(snapshot(GOAL, seen_at=70.0), ())
+    assert ahead.hosts[0].silent
+    assert not ahead.instances[0].available
+    assert not look(snapshot(GOAL, seen_at=10.0 + CLOCK_SLACK_S), ()).hosts[0].silent

@@ -32,7 +32,7 @@ class Ground:
         redis = FakeRedis(self.world)
         store = FakeStore(self.world, Environment("local", ("a",), ("http://e",), Policy()))
         lease = FakeLease(redis, "local")
-        self.tenure = Tenure("a", lease, store, self.world, epoch=1, renewed_at=100.0)
+        self.tenure = Tenure("test", lease, store, self.world, epoch=1, renewed_at=100.0)
         self.stopping = asyncio.Event()
         bus = FakeBus(redis)
         self.watcher = Watcher(self.tenure, self.follows, self.images.opened, bus, self.stopping)

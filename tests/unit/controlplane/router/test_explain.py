@@ -35,6 +35,12 @@ def test_the_leaders_blocker_is_the_answer() -> None:
     assert (why.blocker, why.sentence) == (blocker, "host-b/1 is not ready.")
 
 
+def test_how_far_the_blocker_has_come_is_part_of_the_answer() -> None:
+    blocker = Blocker("image_missing", "host-a is still fetching.", 9.0, (), "3 of 166 MB.")
+    why = explain(a_rollout(State.PREFLIGHT, blocker=blocker), 150.0, LEADER)
+    assert why.sentence == "host-a is still fetching. 3 of 166 MB."
+
+
 def test_no_leader_outweighs_what_the_last_one_wrote() -> None:
     blocker = Blocker("not_ready", "host-b/1 is not ready.", 120.0)
     why = explain(a_rollout(State.PROGRESSING, blocker=blocker), 150.0, None)
