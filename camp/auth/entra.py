@@ -5,7 +5,7 @@ from typing import Any
 import jwt
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
-from camp.auth.authenticator import Identity
+from camp.auth.identity import Identity
 from camp.auth.jwks import KeySet
 from camp.config.settings import Settings
 from camp.errors import TokenExpired, TokenInvalid

@@ -8,7 +8,7 @@ from litestar import Controller, Request, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.chats import answer, resuming
 from camp.chats.answering import Answerer, Question
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt

@@ -19,7 +19,7 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.files import service
 from camp.files.ranges import disposition, span
 from camp.files.schemas import FileOut

@@ -8,7 +8,7 @@ from litestar.pagination import OffsetPagination
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.database.engine import Sessions, uuid7
 from camp.errors import FileNotFound, ProjectNotFound, StorageUnavailable
 from camp.files.models import File

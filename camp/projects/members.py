@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.cache import Cache
 from camp.database.engine import Sessions
 from camp.errors import AlreadyMember, LastManager, MemberNotFound, UserUnknown

@@ -8,7 +8,7 @@ from litestar.datastructures import State as AppState
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.http.paging import LimitParameter, OffsetParameter, PageQuery, SortParameter
 from camp.http.sse import EventStream
 from camp.runs import events, service

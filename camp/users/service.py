@@ -9,7 +9,7 @@ from sqlalchemy import Update, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.auth.authenticator import Identity, Principal, UserRole
+from camp.auth.identity import Identity, Principal, UserRole
 from camp.database.engine import Sessions, Statements, uuid7
 from camp.errors import LastSystemAdmin, NotFound, SystemAdminOnly, UserNotFound
 from camp.http import etags

@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from camp.auth import jwks
-from camp.auth.authenticator import Identity
 from camp.auth.entra import EntraTokens
+from camp.auth.identity import Identity
 from camp.auth.jwks import KeySet
 from camp.errors import SignInUnavailable, TokenExpired, TokenInvalid
 from tests.issuers import Issuer, issuing, key
