@@ -138,7 +138,7 @@ def contained(
     """Start the image's service on a free port; `options` are those of `docker run`."""
     port = free_port()
     environ = {"DATABASE_URL": database_url, "DEV_MOCK_TOKEN": "test-token", "PORT": str(port)}
-    environ |= {"HOST": "127.0.0.1"} | options.pop("environment", {})
+    environ |= {"ENVIRONMENT": "local", "HOST": "127.0.0.1"} | options.pop("environment", {})
     began = time.monotonic()
     container = client.containers.run(
         image, detach=True, network_mode="host", environment=environ, **options

@@ -6,27 +6,12 @@ from typing import Any
 
 from camp.config.database_url import tls_is_certain, where
 
-# Public on purpose: production refuses the key and does not know the token.
+# Public on purpose: production refuses it.
 DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
 SECRET_KEY_MIN_CHARS = 32
 # `aaaa…` and `changeme-changeme-…` are long and weak; token_urlsafe(24) has about 20 of them.
 SECRET_KEY_MIN_DISTINCT = 12
 KEY_REMEDY = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
-
-
-def sign_in_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    """What AUTH_MODE=production cannot do without, in any environment."""
-    if values["auth_mode"] != "production":
-        return []
-    needs = {
-        "ENTRA_TENANT_ID": "Set the id of your directory in Entra ID.",
-        "ENTRA_AUDIENCE": "Set the application id of the API in Entra ID.",
-    }
-    return [
-        f"{name} is not set, and AUTH_MODE=production needs it. {remedy}"
-        for name, remedy in needs.items()
-        if name not in given
-    ]
 
 
 def production_faults(values: Mapping[str, Any]) -> list[str]:
@@ -42,7 +27,7 @@ def production_faults(values: Mapping[str, Any]) -> list[str]:
         )
     if values["debug"]:
         faults.append("DEBUG is on in production. Unset DEBUG or set DEBUG=false.")
-    if _weak(values["secret_key"] or ""):
+    if weak(values["secret_key"] or ""):
         faults.append(
             f"SECRET_KEY is unset, the default, shorter than {SECRET_KEY_MIN_CHARS} characters "
             f"or of fewer than {SECRET_KEY_MIN_DISTINCT} different ones. {KEY_REMEDY}"
@@ -57,7 +42,8 @@ def production_faults(values: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _weak(key: str) -> bool:
+def weak(key: str) -> bool:
+    """Whether a secret can be guessed, or is the one that everybody knows."""
     short = len(key) < SECRET_KEY_MIN_CHARS or len(set(key)) < SECRET_KEY_MIN_DISTINCT
     return short or key == DEFAULT_SECRET_KEY
 
@@ -66,10 +52,10 @@ def _reads_along(database_url: str | None) -> bool:
     """Whether somebody on the network may see what goes to the database."""
     if database_url is None or tls_is_certain(database_url):
         return False
-    return not all(_is_here(host) for host in where(database_url))
+    return not all(is_here(host) for host in where(database_url))
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether a host is this machine: a Unix socket's folder, localhost or a loopback address."""
     if host.startswith(("/", "@")) or host in {"", "localhost"}:
         return True

@@ -1,6 +1,5 @@
 """Settings of the service: the environment over `.env.{environment}` over defaults, read once."""
 
-import importlib.util
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -13,30 +12,12 @@ import msgspec
 
 from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
-from camp.config.production import (
-    DEFAULT_SECRET_KEY,
-    KEY_REMEDY,
-    production_faults,
-    sign_in_faults,
-)
+from camp.config.production import DEFAULT_SECRET_KEY, KEY_REMEDY, production_faults
+from camp.config.providers import PROVIDER_NEEDS, extra_faults, provider_faults
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN, sign_in_faults
 from camp.errors import SettingsError
 
 ENVIRONMENTS = ("development", "local", "staging", "production")
-# Public on purpose: production does not know it.
-DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
-# Provider: the extra that brings its SDK, and the SDK.
-EXTRAS = {
-    "anthropic": ("anthropic", "anthropic"),
-    "openai": ("openai", "openai"),
-    "azure_openai": ("openai", "openai"),
-}
-PROVIDER_NEEDS = {
-    "echo": (),
-    "anthropic": ("LLM_MODEL", "ANTHROPIC_API_KEY"),
-    "openai": ("LLM_MODEL", "OPENAI_API_KEY"),
-    "azure_openai": ("LLM_MODEL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
-}
-"""The providers of answers, and what each cannot do without."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,7 +214,7 @@ VARIABLES = (
         KEY_REMEDY,
         secret=True,
     ),
-    Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set any word.", secret=True),
+    Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set a word of your own.", secret=True),
     Variable("ALLOWED_ORIGINS", _origins, "", "List origins separated by commas."),
     Variable("TRUSTED_PROXIES", _networks, "", "List networks such as 10.0.0.0/8, by commas."),
     Variable("RATE_LIMIT", _rate, "", "Set N/second, N/minute, N/hour or N/day, or unset it."),
@@ -312,8 +293,9 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
         given = env_file.read(root / f".env.{environment}", faults) | given
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
-    faults.extend(_provider_faults(given, values))
-    faults.extend(_extra_faults(values))
+    remedies = {variable.name: variable.remedy for variable in VARIABLES}
+    faults.extend(provider_faults(given, values, remedies))
+    faults.extend(extra_faults(values))
     faults.extend(_storage_faults(values))
     faults.extend(sign_in_faults(given, values))
     if environment == "production":
@@ -360,38 +342,8 @@ def _value(variable: Variable, given: Mapping[str, str], faults: list[str]) -> A
         return None
 
 
-def _extra_faults(values: Mapping[str, Any]) -> list[str]:
-    """What is asked for and needs a package that is not here."""
-    provider, endpoint = values["llm_provider"], values["otel_exporter_otlp_endpoint"]
-    asked = {f"LLM_PROVIDER={provider}": EXTRAS.get(provider)}
-    if endpoint is not None:
-        asked["OTEL_EXPORTER_OTLP_ENDPOINT"] = ("otel", "opentelemetry.sdk")
-    return [
-        f"{name} needs a package that is not installed. Install camp[{needed[0]}], or unset it."
-        for name, needed in asked.items()
-        if needed is not None and not _installed(needed[1])
-    ]
-
-
 def _storage_faults(values: Mapping[str, Any]) -> list[str]:
     """Options that the storage would refuse at its first use, in a user's request."""
     url, options = values["storage_url"], values["storage_options"]
     fault = storage_url.options_fault(url, options) if url and options else None
     return [f"STORAGE_OPTIONS {fault}. Correct one of the two."] if fault else []
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package around it
-        return False
-
-
-def _provider_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    provider = values["llm_provider"]
-    remedies = {variable.name: variable.remedy for variable in VARIABLES}
-    return [
-        f"{name} is not set, and LLM_PROVIDER={provider} needs it. {remedies[name]}"
-        for name in PROVIDER_NEEDS.get(provider, ())
-        if name not in given
-    ]

@@ -59,6 +59,7 @@ async def shell(migrated_database_url: str, redis_url: str) -> AsyncIterator[She
     engine = open_engine(migrated_database_url)
     async with serving(migrated_database_url, redis_url) as served:
         environ = {"CAMP_URL": served.url, "DATABASE_URL": migrated_database_url, "CAMP_TOKEN": ""}
+        environ |= {"ENVIRONMENT": "local"}
         bare = Shell(environ, engine, PostgresLedger(engine))
         token = (await bare.told("operator", "create", "alice", "--json")).strip()
         environ["CAMP_TOKEN"] = json.loads(token)["token"]

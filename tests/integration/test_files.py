@@ -215,6 +215,7 @@ async def test_sweep_deletes_old_orphans_only(client: httpx.AsyncClient, folder:
 def test_sweep_is_a_command(
     migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
     monkeypatch.setenv("DATABASE_URL", migrated_database_url)
     monkeypatch.setenv("STORAGE_URL", f"file://{tmp_path}")
     ran = CliRunner().invoke(files_command, ["sweep", "--dry-run", "--json"])
@@ -227,6 +228,7 @@ def test_sweep_is_a_command(
 def test_sweep_says_what_is_wrong_with_the_storage(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
     monkeypatch.setenv("DATABASE_URL", migrated_database_url)
     monkeypatch.setenv("STORAGE_URL", "s3://camp")
     nobody = "aws_endpoint=http://127.0.0.1:1,aws_region=x,aws_skip_signature=true"

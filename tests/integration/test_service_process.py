@@ -226,6 +226,7 @@ def logged(instance: Instance, request_id: str) -> list[dict[str, object]]:
 def serve(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parent.parent.parent)
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "DATABASE_URL": NO_DATABASE}
+    environ |= {"ENVIRONMENT": "local"}
     return subprocess.run(
         [sys.executable, "-m", "camp", "serve", *arguments],
         env=environ | variables,

@@ -9,7 +9,7 @@ from camp.config.settings import Settings, load, redacted
 from camp.errors import SettingsError
 from tests import service
 
-DATABASE = {"DATABASE_URL": "postgresql://camp:pw@db/camp"}
+DATABASE = {"DATABASE_URL": "postgresql://camp:pw@db/camp", "DEV_MOCK_TOKEN": "test-token"}
 PRODUCTION = service.PRODUCTION | {
     "DATABASE_URL": "postgresql://camp:pw@db/camp?sslmode=verify-full"
 }
@@ -25,7 +25,7 @@ def loaded(environ: dict[str, str], root: Path = Path("no-such-folder")) -> Sett
     return load(environ, root)
 
 
-def test_defaults_need_only_a_database() -> None:
+def test_defaults_need_only_a_database_and_a_token() -> None:
     settings = loaded(DATABASE)
     assert (settings.environment, settings.auth_mode, settings.port) == (
         "development",
@@ -38,7 +38,8 @@ def test_defaults_need_only_a_database() -> None:
 def test_environment_beats_file_and_file_beats_default(tmp_path: Path) -> None:
     file = tmp_path / ".env.staging"
     file.write_text("# a comment\n\nexport PORT=9001\nHOST='10.0.0.1'\nCAMP_DIGEST=\"sha256:1\"\n")
-    settings = loaded(DATABASE | {"ENVIRONMENT": "staging", "PORT": "9002"}, tmp_path)
+    staging = DATABASE | {"ENVIRONMENT": "staging", "DEV_MOCK_TOKEN": OWN}
+    settings = loaded(staging | {"PORT": "9002"}, tmp_path)
     assert (settings.port, settings.host, settings.camp_digest) == (9002, "10.0.0.1", "sha256:1")
 
 
@@ -56,6 +57,7 @@ def test_every_fault_is_told_at_once() -> None:
     assert sorted(fault.split()[0] for fault in faults) == [
         "DATABASE_URL",
         "DEBUG",
+        "DEV_MOCK_TOKEN",
         "LOG_LEVEL",
         "PORT",
     ]
@@ -119,7 +121,8 @@ def test_provider_names_what_it_lacks(provider: str, needs: list[str]) -> None:
 
 
 def test_database_url_fault_does_not_repeat_the_password() -> None:
-    (fault,) = faults_of({"DATABASE_URL": "postgresql://camp:hunter2@db:notaport/camp"})
+    wrong = {"DATABASE_URL": "postgresql://camp:hunter2@db:notaport/camp"}
+    (fault,) = faults_of(DATABASE | wrong)
     assert "hunter2" not in fault
 
 
@@ -182,6 +185,44 @@ def test_production_starts_when_nobody_can_listen_to_the_database(change: dict[s
 def test_staging_that_signs_in_as_production_needs_its_directory() -> None:
     faults = faults_of(DATABASE | {"ENVIRONMENT": "staging", "AUTH_MODE": "production"})
     assert [fault.split()[0] for fault in faults] == ["ENTRA_TENANT_ID", "ENTRA_AUDIENCE"]
+
+
+OWN = "kUr0ZqJmW3xv8TgYpLd2NcB6sEaH9fQi4oMw1RjX"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_public_token_opens_a_local_environment_on_loopback(host: str) -> None:
+    settings = loaded(DATABASE | {"DEV_MOCK_TOKEN": "", "ENVIRONMENT": "local", "HOST": host})
+    assert settings.dev_mock_token == "camp-dev-token"
+
+
+@pytest.mark.parametrize("token", ["", "camp-dev-token"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"ENVIRONMENT": "local", "HOST": "0.0.0.0"},
+        {"ENVIRONMENT": "local", "HOST": "10.0.0.5"},
+        {"ENVIRONMENT": "local", "HOST": "db.example"},
+        {"ENVIRONMENT": ""},
+        {"ENVIRONMENT": "development"},
+        {"ENVIRONMENT": "staging"},
+    ],
+    ids=str,
+)
+def test_public_token_is_refused_everywhere_else(place: dict[str, str], token: str) -> None:
+    (fault,) = faults_of(DATABASE | place | {"DEV_MOCK_TOKEN": token})
+    assert fault.startswith("DEV_MOCK_TOKEN is public")
+    assert "AUTH_MODE=production" in fault
+    assert "secrets.token_urlsafe" in fault
+
+
+@pytest.mark.parametrize(
+    "place", [{"ENVIRONMENT": "local", "HOST": "0.0.0.0"}, {"ENVIRONMENT": "staging"}], ids=str
+)
+def test_token_that_others_can_try_must_be_hard_to_guess(place: dict[str, str]) -> None:
+    (fault,) = faults_of(DATABASE | place)
+    assert fault.startswith("DEV_MOCK_TOKEN is shorter")
+    assert loaded(DATABASE | place | {"DEV_MOCK_TOKEN": OWN}).dev_mock_token == OWN
 
 
 def test_shown_settings_hide_secrets() -> None:
