@@ -57,6 +57,7 @@ class Issuer:
         now = int(time.time())
         good: dict[str, Any] = {"iss": self.url, "aud": AUDIENCE, "tid": TENANT, "oid": "ada-oid"}
         good |= {"name": "Ada", "preferred_username": "ada@camp.example", "roles": ["USER"]}
+        good |= {"scp": "openid access_as_user", "azp": "a-client"}
         merged = good | {"iat": now, "nbf": now, "exp": now + 600} | claims
         return {name: value for name, value in merged.items() if value is not None}
 

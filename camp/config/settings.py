@@ -27,9 +27,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     debug: bool
     auth_mode: str
     entra_tenant_id: str | None
-    entra_audience: str | None
-    entra_issuer: str | None
+    entra_audience: tuple[str, ...]
+    entra_issuer: tuple[str, ...]
     entra_jwks_url: str | None
+    entra_required_scope: str
+    entra_required_roles: tuple[str, ...]
     database_url: str
     database_allow_plaintext: bool
     redis_url: str | None
@@ -134,12 +136,12 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def _origins(raw: str) -> tuple[str, ...]:
-    return tuple(origin.strip() for origin in raw.split(",") if origin.strip())
+def _words(raw: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in raw.split(",") if word.strip())
 
 
 def _networks(raw: str) -> tuple[str, ...]:
-    return tuple(str(ipaddress.ip_network(cidr)) for cidr in _origins(raw))
+    return tuple(str(ipaddress.ip_network(cidr)) for cidr in _words(raw))
 
 
 def _rate(raw: str) -> str:
@@ -170,6 +172,10 @@ def _trusted_url(raw: str) -> str:
     return raw
 
 
+def _trusted_urls(raw: str) -> tuple[str, ...]:
+    return tuple(_trusted_url(url) for url in _words(raw))
+
+
 def _redis_url(raw: str) -> str:
     if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("does not start with redis://, rediss:// or unix://")
@@ -193,9 +199,11 @@ VARIABLES = (
         "Set AUTH_MODE=development for the mock token or AUTH_MODE=production.",
     ),
     Variable("ENTRA_TENANT_ID", _tenant, None, "Set the id of your directory in Entra ID."),
-    Variable("ENTRA_AUDIENCE", _text, None, "Set the application id of the API in Entra ID."),
-    Variable("ENTRA_ISSUER", _trusted_url, None, "Set the `iss` of your cloud's tokens."),
+    Variable("ENTRA_AUDIENCE", _words, "", "Set the application id of the API in Entra ID."),
+    Variable("ENTRA_ISSUER", _trusted_urls, "", "Set the `iss` of your cloud's tokens."),
     Variable("ENTRA_JWKS_URL", _trusted_url, None, "Set the URL of your cloud's keys."),
+    Variable("ENTRA_REQUIRED_SCOPE", _text, "access_as_user", "Set the API's scope, by its name."),
+    Variable("ENTRA_REQUIRED_ROLES", _words, "", "List app roles by commas, or unset it."),
     Variable(
         "DATABASE_URL",
         _database_url,
@@ -215,7 +223,7 @@ VARIABLES = (
         secret=True,
     ),
     Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set a word of your own.", secret=True),
-    Variable("ALLOWED_ORIGINS", _origins, "", "List origins separated by commas."),
+    Variable("ALLOWED_ORIGINS", _words, "", "List origins separated by commas."),
     Variable("TRUSTED_PROXIES", _networks, "", "List networks such as 10.0.0.0/8, by commas."),
     Variable("RATE_LIMIT", _rate, "", "Set N/second, N/minute, N/hour or N/day, or unset it."),
     Variable(
