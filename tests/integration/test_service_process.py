@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from camp.server import QUIET_S
+from controlplane.adapters.postgres.engine import open_engine
 from tests.service import NO_DATABASE, PRODUCTION, USER, Instance, running
 from tests.waiting import wait_until
 
@@ -217,6 +219,35 @@ def test_log_line_of_a_signed_in_request_names_the_user(
         (line,) = logged(instance, "mine")
         assert (line["route"], line["instance"]) == ("/api/v1/users/me", "h/2")
         assert (line["user"], line["bytes"]) == (response.json()["id"], len(response.content))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "ALTER TABLE messages DROP COLUMN role CASCADE",
+        "ALTER TABLE messages ADD CONSTRAINT mute CHECK (content = '') NOT VALID",
+    ],
+)
+def test_what_users_say_is_in_no_log_line_when_it_cannot_be_kept(
+    tmp_path: Path, migrated_database_url: str, broken: str
+) -> None:
+    asyncio.run(executed(migrated_database_url, broken))
+    with running(tmp_path, migrated_database_url) as instance:
+        chats = f"{instance.url}/api/v1/chats"
+        chat_id = httpx.post(chats, json={}, headers=USER).json()["id"]
+        said = {"content": "between you and me"}
+        refused = httpx.post(f"{chats}/{chat_id}/stream", json=said, headers=USER)
+        assert refused.status_code >= 400
+        assert wait_until(lambda: "messages" in instance.log.read_text())
+        assert "between you and me" not in instance.log.read_text()
+        assert "between you and me" not in refused.text
+
+
+async def executed(url: str, sql: str) -> None:
+    engine = open_engine(url)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(sql)
+    await engine.dispose()
 
 
 def logged(instance: Instance, request_id: str) -> list[dict[str, object]]:
