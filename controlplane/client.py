@@ -28,6 +28,7 @@ from controlplane.domain.errors import (
     RuntimeUnavailable,
     Stale,
     StoreUnavailable,
+    TooManyFailures,
     Unavailable,
 )
 from controlplane.domain.model import Kind, Release
@@ -61,6 +62,7 @@ KNOWN: tuple[type[ControlError], ...] = (
     RuntimeUnavailable,
     Stale,
     StoreUnavailable,
+    TooManyFailures,
     Unavailable,
 )
 BY_CODE = {error.code: error for error in KNOWN}
@@ -71,6 +73,7 @@ BY_STATUS: dict[int, type[ControlError]] = {
     404: NotFound,
     409: Conflict,
     422: Invalid,
+    429: TooManyFailures,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,

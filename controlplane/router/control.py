@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from litestar.types import Scope
+
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
 from controlplane.ports.ledger import Ledger
@@ -27,7 +29,8 @@ class EventStreams(Protocol):
 class Control:
     """The ports behind the API; all but the ledger are per environment.
 
-    `bus` sends nudges; `listener` opens a bus that is woken by the topic "events".
+    `bus` sends nudges; `listener` opens a bus that is woken by the topic "events"; `caller` names
+    where a request comes from.
     """
 
     ledger: Ledger
@@ -37,6 +40,7 @@ class Control:
     bus: Callable[[str], Bus]
     listener: Callable[[str], AbstractAsyncContextManager[Bus]]
     logs: Callable[[str], Logs]
+    caller: Callable[[Scope], str]
 
     async def nudge(self, environment: str) -> None:
         """Tell the leader and all event streams that something was written."""

@@ -15,6 +15,7 @@ from controlplane.domain.errors import (
     NotAllowed,
     NotFound,
     Stale,
+    TooManyFailures,
     Unavailable,
 )
 
@@ -28,6 +29,7 @@ STATUSES: tuple[tuple[type[ControlError], int, str], ...] = (
     (Invalid, 422, "Invalid request"),
     (BundleError, 422, "Invalid release"),
     (NotAllowed, 401, "Unauthorized"),
+    (TooManyFailures, 429, "Too many requests"),
     (Unavailable, 503, "Unavailable"),
 )
 
@@ -41,7 +43,7 @@ def respond(request: Request[Any, Any, Any], error: ControlError) -> Response[di
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
+    if status in {429, 503}:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     problem = {
         "type": f"urn:camp:problem:{error.code}",
