@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.ledger import PostgresLedger
-from controlplane.domain.tokens import token_hash
+from controlplane.domain.tokens import token_hash, token_of
 from tests import previous
 from tests.ledgers import furnish
 from tests.previous import API, CONTROL, ask, read, spoken
