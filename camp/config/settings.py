@@ -12,6 +12,7 @@ import msgspec
 
 from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
+from camp.config.misspelt import misspelt
 from camp.config.production import DEFAULT_SECRET_KEY, KEY_REMEDY, production_faults
 from camp.config.providers import PROVIDER_NEEDS, extra_faults, provider_faults
 from camp.config.sign_in import DEFAULT_MOCK_TOKEN, sign_in_faults
@@ -299,6 +300,7 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     environment = given.get("ENVIRONMENT", "development")
     if environment in ENVIRONMENTS:
         given = env_file.read(root / f".env.{environment}", faults) | given
+    faults.extend(misspelt(given, [variable.name for variable in VARIABLES]))
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
     remedies = {variable.name: variable.remedy for variable in VARIABLES}

@@ -43,6 +43,52 @@ def test_environment_beats_file_and_file_beats_default(tmp_path: Path) -> None:
     assert (settings.port, settings.host, settings.camp_digest) == (9002, "10.0.0.1", "sha256:1")
 
 
+def test_file_is_read_as_others_read_such_files(tmp_path: Path) -> None:
+    (tmp_path / ".env.local").write_text(
+        "HOST = '::1'  # of this machine\n"
+        'DEV_MOCK_TOKEN="a \\"quoted\\" word"\n'
+        "DATABASE_URL=postgresql://camp:p${PORT}#w@127.0.0.1/camp # loopback\n"
+        "SECRET_KEY='two\nlines'\n"
+        "CAMP_DIGEST=\n"
+    )
+    settings = loaded({"ENVIRONMENT": "local"}, tmp_path)
+    assert (settings.host, settings.dev_mock_token) == ("::1", 'a "quoted" word')
+    assert settings.database_url == "postgresql://camp:p${PORT}#w@127.0.0.1/camp"
+    assert (settings.secret_key, settings.camp_digest) == ("two\nlines", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("RATELIMIT", "RATE_LIMIT"),
+        ("ENTRA_TENNANT_ID", "ENTRA_TENANT_ID"),
+        ("LLM_TIMEOUT", "LLM_TIMEOUT_S"),
+        ("db_pool_size", "DB_POOL_SIZE"),
+        ("CAMP_AGENT_TOKENS", "CAMP_AGENT_TOKEN"),
+    ],
+)
+def test_misspelt_setting_is_named_with_the_nearest(
+    tmp_path: Path, wrong: str, nearest: str
+) -> None:
+    (tmp_path / ".env.development").write_text(f"{wrong}=5\n")
+    in_file = faults_of(DATABASE, tmp_path)
+    assert in_file == [f"{wrong} is no setting: {nearest} is meant, or a variable of another name."]
+    assert faults_of(DATABASE | {wrong: "5"}) == in_file
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HOSTNAME", "PORTS", "HOME", "CAMP_TOKEN", "CAMP_URL", "CAMP_USER_TOKEN", "CAMP_RUN_ID",
+     "CAMP_JOB", "CAMP_START", "CAMP_HOME", "CAMP_IMAGE", "CAMP_HOST", "CAMP_ENVIRONMENT",
+     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OPENAI_ORG_ID", "OPENAI_API_BASE", "REDIS_PORT",
+     "POSTGRES_PASSWORD", "DATABASE_HOST", "DB_POOL", "AZURE_TENANT_ID", "STORAGE_ACCOUNT_URL",
+     "ANTHROPIC_AUTH_TOKEN", "DOCKER_HOST", "REDIS_IMAGE", "DB_PASSWORD", "LOG_FORMAT"],
+)  # fmt: skip
+def test_variable_of_another_program_is_no_misspelt_setting(name: str) -> None:
+    assert loaded(DATABASE | {name: "5"}).port == 8000
+
+
 def test_file_of_another_environment_is_not_read(tmp_path: Path) -> None:
     (tmp_path / ".env.production").write_text("PORT=9001\n")
     assert loaded(DATABASE, tmp_path).port == 8000
