@@ -5,7 +5,7 @@ from typing import Any
 import jwt
 from jwt.exceptions import ExpiredSignatureError, PyJWTError
 
-from camp.auth.identity import Identity
+from camp.auth.identity import CHECKS, Identity
 from camp.auth.jwks import KeySet
 from camp.config.settings import Settings
 from camp.errors import TokenExpired, TokenInvalid
@@ -95,7 +95,7 @@ def _key_id(token: str) -> str:
 
 def _identity(claims: dict[str, Any]) -> Identity:
     subject = _text(claims, "oid", "sub")
-    if not subject:
+    if not subject or subject == CHECKS.subject:
         raise TokenInvalid(f"The token does not say whose it is: it has no `oid`. {SIGN_IN}")
     email = _text(claims, "email", "preferred_username", "upn")
     return Identity(subject, email, _text(claims, "name") or email or subject, _roles(claims))

@@ -22,12 +22,22 @@ class Identity(msgspec.Struct, frozen=True):
     roles: frozenset[str] = frozenset()
 
 
+# No directory names anybody so.
+CHECKS = Identity("camp:smoke", "", "camp smoke")
+"""The account of `camp smoke`: what it makes is its own, it is never more than a USER, in nobody's
+project, and is answered by the echo."""
+
+
 class Principal(msgspec.Struct, frozen=True):
     """The user a request acts for; the role is as old as the authenticator's look-up."""
 
     user_id: UUID
     subject: str
     role: UserRole = UserRole.USER
+
+    @property
+    def is_checks(self) -> bool:
+        return self.subject == CHECKS.subject
 
     @property
     def is_system_admin(self) -> bool:

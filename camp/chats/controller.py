@@ -86,7 +86,7 @@ class ChatController(Controller):
         if mark is not None:
             await state.chats.question(user_id, chat_id, mark.question_id)
             return EventStream(resuming.stream(mark, state.chats, state.lifecycle))
-        if last_event_id is None and state.answerer is not None:
+        if last_event_id is None and state.answerer is not None and not request.user.is_checks:
             return EventStream(await _told(state, user_id, chat_id, data.content))
         wanted = await _answer(state, user_id, chat_id, data, last_event_id)
         settings: Settings = state.settings

@@ -11,6 +11,10 @@ DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
 SECRET_KEY_MIN_CHARS = 32
 # `aaaa…` and `changeme-changeme-…` are long and weak; token_urlsafe(24) has about 20 of them.
 SECRET_KEY_MIN_DISTINCT = 12
+WEAK = (
+    f"is shorter than {SECRET_KEY_MIN_CHARS} characters or of fewer than"
+    f" {SECRET_KEY_MIN_DISTINCT} different ones"
+)
 KEY_REMEDY = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
 
 

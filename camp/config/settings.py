@@ -13,8 +13,8 @@ import msgspec
 from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
 from camp.config.misspelt import misspelt
-from camp.config.production import DEFAULT_SECRET_KEY, KEY_REMEDY, production_faults
-from camp.config.providers import PROVIDER_NEEDS, extra_faults, provider_faults
+from camp.config.needs import PROVIDER_NEEDS, extra_faults, provider_faults
+from camp.config.production import DEFAULT_SECRET_KEY, KEY_REMEDY, WEAK, production_faults, weak
 from camp.config.sign_in import DEFAULT_MOCK_TOKEN, sign_in_faults
 from camp.errors import SettingsError
 
@@ -77,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     camp_digest: str
     camp_config_hash: str
     camp_agent_token: str | None
+    camp_smoke_token: str | None
 
 
 class Variable(NamedTuple):
@@ -95,6 +96,12 @@ class Variable(NamedTuple):
 
 
 def _text(raw: str) -> str:
+    return raw
+
+
+def _secret(raw: str) -> str:
+    if weak(raw):
+        raise ValueError(WEAK)
     return raw
 
 
@@ -287,6 +294,7 @@ VARIABLES = (
     Variable("CAMP_DIGEST", _text, "", "Set the release's digest; the agent does."),
     Variable("CAMP_CONFIG_HASH", _text, "", "Set the config's hash; the agent does."),
     Variable("CAMP_AGENT_TOKEN", _text, None, "Set the token agents drain with.", secret=True),
+    Variable("CAMP_SMOKE_TOKEN", _secret, None, KEY_REMEDY, secret=True),
 )
 
 
@@ -304,7 +312,7 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
     remedies = {variable.name: variable.remedy for variable in VARIABLES}
-    faults.extend(provider_faults(given, values, remedies))
+    faults.extend(provider_faults(given, values["llm_provider"], remedies))
     faults.extend(extra_faults(values))
     faults.extend(_storage_faults(values))
     faults.extend(sign_in_faults(given, values))

@@ -3,13 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from camp.config.production import (
-    KEY_REMEDY,
-    SECRET_KEY_MIN_CHARS,
-    SECRET_KEY_MIN_DISTINCT,
-    is_here,
-    weak,
-)
+from camp.config.production import KEY_REMEDY, WEAK, is_here, weak
 
 # Public on purpose, and so worth something only where nobody else can send it.
 DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
@@ -20,10 +14,7 @@ PUBLIC = (
     " ENVIRONMENT=local on a loopback HOST only. Set a DEV_MOCK_TOKEN of your own, or"
     " AUTH_MODE=production."
 )
-GUESSABLE = (
-    f"DEV_MOCK_TOKEN is shorter than {SECRET_KEY_MIN_CHARS} characters or of fewer than"
-    f" {SECRET_KEY_MIN_DISTINCT} different ones, and others can try it here."
-)
+GUESSABLE = f"DEV_MOCK_TOKEN {WEAK}, and others can try it here."
 
 
 def sign_in_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:

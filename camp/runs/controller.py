@@ -9,6 +9,7 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from camp.auth.identity import Principal
+from camp.errors import Forbidden
 from camp.http.paging import LimitParameter, OffsetParameter, PageQuery, SortParameter
 from camp.http.sse import EventStream
 from camp.runs import events, service
@@ -46,6 +47,8 @@ class RunController(Controller):
     ) -> Response[RunOut]:
         """Start a run; 422 when the key was used for another one."""
         runs: service.RunService = state.runs
+        if request.user.is_checks and data.kind != "echo":
+            raise Forbidden("The account of checks runs the kind echo only: others ask the model.")
         run = await runs.start(request.user.user_id, data, idempotency_key)
         return Response(run, status_code=202, headers={"Location": f"/api/v1/runs/{run.id}"})
 

@@ -53,9 +53,9 @@ class Unexpected(Exception):
 @click.argument("url")
 @click.option(
     "--token",
-    envvar=["CAMP_USER_TOKEN", "DEV_MOCK_TOKEN"],
+    envvar=["CAMP_USER_TOKEN", "CAMP_SMOKE_TOKEN", "DEV_MOCK_TOKEN"],
     required=True,
-    help="A user's token; CAMP_USER_TOKEN, in development DEV_MOCK_TOKEN.",
+    help="CAMP_SMOKE_TOKEN of the instances; or a user's, CAMP_USER_TOKEN or DEV_MOCK_TOKEN.",
 )
 @click.option(
     "--timeout", "limit_s", default=LIMIT_S, show_default=True, help="Seconds for all checks."
@@ -64,6 +64,8 @@ class Unexpected(Exception):
 @click.pass_context
 def smoke(context: click.Context, url: str, token: str, limit_s: float, as_json: bool) -> None:
     """Use each part of the service once as a user would, and clean up afterwards.
+
+    With CAMP_SMOKE_TOKEN it is an account of its own, which the echo answers and no model.
 
     Exit code 0: everything works; 4: something does not; 6: the token is not accepted.
 

@@ -125,6 +125,8 @@ def test_every_fault_is_told_at_once() -> None:
         ("ENTRA_TENANT_ID", "common"),
         ("ENTRA_JWKS_URL", "http://login.example/keys"),
         ("ENTRA_ISSUER", "nonsense"),
+        ("CAMP_SMOKE_TOKEN", "short"),
+        ("CAMP_SMOKE_TOKEN", "smoke" * 10),
         ("PORT", "65536"),
         ("PORT", "-1"),
         ("ECHO_TOKEN_DELAY_MS", "1.5"),

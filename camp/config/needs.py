@@ -1,4 +1,4 @@
-"""The providers of answers, and the packages that settings ask for."""
+"""What a choice in the settings needs beside itself: other variables, a package."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -19,6 +19,17 @@ PROVIDER_NEEDS = {
 """The providers of answers, and what each cannot do without."""
 
 
+def provider_faults(
+    given: Mapping[str, str], provider: str | None, remedies: Mapping[str, str]
+) -> list[str]:
+    """What the provider cannot do without and is not given."""
+    return [
+        f"{name} is not set, and LLM_PROVIDER={provider} needs it. {remedies[name]}"
+        for name in PROVIDER_NEEDS.get(provider or "", ())
+        if name not in given
+    ]
+
+
 def extra_faults(values: Mapping[str, Any]) -> list[str]:
     """What is asked for and needs a package that is not here."""
     provider, endpoint = values["llm_provider"], values["otel_exporter_otlp_endpoint"]
@@ -37,15 +48,3 @@ def _installed(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # not even the package around it
         return False
-
-
-def provider_faults(
-    given: Mapping[str, str], values: Mapping[str, Any], remedies: Mapping[str, str]
-) -> list[str]:
-    """What the chosen provider cannot do without; `remedies` are by variable."""
-    provider = values["llm_provider"]
-    return [
-        f"{name} is not set, and LLM_PROVIDER={provider} needs it. {remedies[name]}"
-        for name in PROVIDER_NEEDS.get(provider, ())
-        if name not in given
-    ]
