@@ -6,14 +6,12 @@ from typing import Any
 
 from camp.config.database_url import tls_is_certain, where
 
-# Public on purpose: production refuses it.
-DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
-SECRET_KEY_MIN_CHARS = 32
+SECRET_MIN_CHARS = 32
 # `aaaa…` and `changeme-changeme-…` are long and weak; token_urlsafe(24) has about 20 of them.
-SECRET_KEY_MIN_DISTINCT = 12
+SECRET_MIN_DISTINCT = 12
 WEAK = (
-    f"is shorter than {SECRET_KEY_MIN_CHARS} characters or of fewer than"
-    f" {SECRET_KEY_MIN_DISTINCT} different ones"
+    f"is shorter than {SECRET_MIN_CHARS} characters or of fewer than"
+    f" {SECRET_MIN_DISTINCT} different ones"
 )
 KEY_REMEDY = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
 
@@ -31,11 +29,6 @@ def production_faults(values: Mapping[str, Any]) -> list[str]:
         )
     if values["debug"]:
         faults.append("DEBUG is on in production. Unset DEBUG or set DEBUG=false.")
-    if weak(values["secret_key"] or ""):
-        faults.append(
-            f"SECRET_KEY is unset, the default, shorter than {SECRET_KEY_MIN_CHARS} characters "
-            f"or of fewer than {SECRET_KEY_MIN_DISTINCT} different ones. {KEY_REMEDY}"
-        )
     if "*" in (values["allowed_origins"] or ()):
         faults.append("ALLOWED_ORIGINS contains '*' in production. List the origins by name.")
     if not values["database_allow_plaintext"] and _reads_along(values["database_url"]):
@@ -47,9 +40,8 @@ def production_faults(values: Mapping[str, Any]) -> list[str]:
 
 
 def weak(key: str) -> bool:
-    """Whether a secret can be guessed, or is the one that everybody knows."""
-    short = len(key) < SECRET_KEY_MIN_CHARS or len(set(key)) < SECRET_KEY_MIN_DISTINCT
-    return short or key == DEFAULT_SECRET_KEY
+    """Whether a secret can be guessed."""
+    return len(key) < SECRET_MIN_CHARS or len(set(key)) < SECRET_MIN_DISTINCT
 
 
 def _reads_along(database_url: str | None) -> bool:

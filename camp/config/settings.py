@@ -14,7 +14,7 @@ from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
 from camp.config.misspelt import misspelt
 from camp.config.needs import PROVIDER_NEEDS, extra_faults, provider_faults
-from camp.config.production import DEFAULT_SECRET_KEY, KEY_REMEDY, WEAK, production_faults, weak
+from camp.config.production import KEY_REMEDY, WEAK, production_faults, weak
 from camp.config.sign_in import DEFAULT_MOCK_TOKEN, sign_in_faults
 from camp.errors import SettingsError
 
@@ -37,7 +37,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_allow_plaintext: bool
     redis_url: str | None
     redis_timeout_s: float
-    secret_key: str
     dev_mock_token: str
     allowed_origins: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
@@ -223,13 +222,6 @@ VARIABLES = (
     Variable("DATABASE_ALLOW_PLAINTEXT", _flag, "false", "Set true or false."),
     Variable("REDIS_URL", _redis_url, None, "Set redis://HOST:6379/0 or unset it.", secret=True),
     Variable("REDIS_TIMEOUT_S", _seconds(0.05, 2), "0.25", "Set how long a call may wait for it."),
-    Variable(
-        "SECRET_KEY",
-        _text,
-        DEFAULT_SECRET_KEY,
-        KEY_REMEDY,
-        secret=True,
-    ),
     Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set a word of your own.", secret=True),
     Variable("ALLOWED_ORIGINS", _words, "", "List origins separated by commas."),
     Variable("TRUSTED_PROXIES", _networks, "", "List networks such as 10.0.0.0/8, by commas."),

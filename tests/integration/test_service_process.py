@@ -179,7 +179,7 @@ def test_wrong_settings_are_sentences_and_no_traceback(tmp_path: Path) -> None:
     [
         ("DEBUG", {"DEBUG": "true"}),
         ("AUTH_MODE", {"AUTH_MODE": "development"}),
-        ("SECRET_KEY", {"SECRET_KEY": "changeme"}),
+        ("CAMP_SMOKE_TOKEN", {"CAMP_SMOKE_TOKEN": "changeme"}),
         ("ALLOWED_ORIGINS", {"ALLOWED_ORIGINS": "*"}),
         ("ENTRA_TENANT_ID", {"ENTRA_TENANT_ID": ""}),
         ("ANTHROPIC_API_KEY", {"LLM_PROVIDER": "anthropic", "LLM_MODEL": "a-model"}),

@@ -48,13 +48,13 @@ def test_file_is_read_as_others_read_such_files(tmp_path: Path) -> None:
         "HOST = '::1'  # of this machine\n"
         'DEV_MOCK_TOKEN="a \\"quoted\\" word"\n'
         "DATABASE_URL=postgresql://camp:p${PORT}#w@127.0.0.1/camp # loopback\n"
-        "SECRET_KEY='two\nlines'\n"
+        "LLM_MODEL='two\nlines'\n"
         "CAMP_DIGEST=\n"
     )
     settings = loaded({"ENVIRONMENT": "local"}, tmp_path)
     assert (settings.host, settings.dev_mock_token) == ("::1", 'a "quoted" word')
     assert settings.database_url == "postgresql://camp:p${PORT}#w@127.0.0.1/camp"
-    assert (settings.secret_key, settings.camp_digest) == ("two\nlines", "")
+    assert (settings.llm_model, settings.camp_digest) == ("two\nlines", "")
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,6 @@ UNSAFE = [
     ("AUTH_MODE", ""),
     ("AUTH_MODE", "development"),
     ("DEBUG", "true"),
-    ("SECRET_KEY", ""),
-    ("SECRET_KEY", "short"),
-    ("SECRET_KEY", "insecure-development-secret-key"),
-    ("SECRET_KEY", "changeme" * 8),
     ("ALLOWED_ORIGINS", "https://a.example,*"),
     ("ENTRA_TENANT_ID", ""),
     ("ENTRA_AUDIENCE", ""),
@@ -274,8 +270,8 @@ def test_token_that_others_can_try_must_be_hard_to_guess(place: dict[str, str]) 
 
 
 def test_shown_settings_hide_secrets() -> None:
-    shown = redacted(loaded(DATABASE | {"SECRET_KEY": "s3cret", "PORT": "81"}))
-    assert shown["SECRET_KEY"] == shown["DATABASE_URL"] == "***"
+    shown = redacted(loaded(DATABASE | {"OPENAI_API_KEY": "s3cret", "PORT": "81"}))
+    assert shown["OPENAI_API_KEY"] == shown["DATABASE_URL"] == "***"
     assert (shown["PORT"], shown["REDIS_URL"]) == (81, None)
 
 
