@@ -13,11 +13,15 @@ WEAK = (
     f"is shorter than {SECRET_MIN_CHARS} characters or of fewer than"
     f" {SECRET_MIN_DISTINCT} different ones"
 )
+PLAINTEXT = (
+    "DATABASE_URL names another host without TLS. Add ?sslmode=verify-full, or set"
+    " DATABASE_ALLOW_PLAINTEXT=true when nobody can listen on that network."
+)
 KEY_REMEDY = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
 
 
 def production_faults(values: Mapping[str, Any]) -> list[str]:
-    """What production refuses. It looks at final values: an unset AUTH_MODE is not production.
+    """What production does not serve with, by final values: an unset AUTH_MODE is not production.
 
     A value is None when it is unset or could not be read.
     """
@@ -31,12 +35,14 @@ def production_faults(values: Mapping[str, Any]) -> list[str]:
         faults.append("DEBUG is on in production. Unset DEBUG or set DEBUG=false.")
     if "*" in (values["allowed_origins"] or ()):
         faults.append("ALLOWED_ORIGINS contains '*' in production. List the origins by name.")
-    if not values["database_allow_plaintext"] and _reads_along(values["database_url"]):
-        faults.append(
-            "DATABASE_URL names another host without TLS. Add ?sslmode=verify-full, or set "
-            "DATABASE_ALLOW_PLAINTEXT=true when nobody can listen on that network."
-        )
     return faults
+
+
+def plaintext_faults(values: Mapping[str, Any]) -> list[str]:
+    """What production refuses whoever uses the database."""
+    if values["database_allow_plaintext"] or not _reads_along(values["database_url"]):
+        return []
+    return [PLAINTEXT]
 
 
 def weak(key: str) -> bool:

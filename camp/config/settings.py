@@ -14,7 +14,13 @@ from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
 from camp.config.misspelt import misspelt
 from camp.config.needs import PROVIDER_NEEDS, extra_faults, provider_faults
-from camp.config.production import KEY_REMEDY, WEAK, production_faults, weak
+from camp.config.production import (
+    KEY_REMEDY,
+    WEAK,
+    plaintext_faults,
+    production_faults,
+    weak,
+)
 from camp.config.sign_in import DEFAULT_MOCK_TOKEN, sign_in_faults
 from camp.errors import SettingsError
 
@@ -290,9 +296,10 @@ VARIABLES = (
 )
 
 
-def load(environ: Mapping[str, str], root: Path) -> Settings:
+def load(environ: Mapping[str, str], root: Path, *, serves: bool = True) -> Settings:
     """Settings from `environ` over `root/.env.{ENVIRONMENT}` over defaults.
 
+    Who does not serve, nor start what does, need not say who may come in.
     Raises SettingsError with every fault found; an empty value counts as unset.
     """
     faults: list[str] = []
@@ -307,9 +314,12 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     faults.extend(provider_faults(given, values["llm_provider"], remedies))
     faults.extend(extra_faults(values))
     faults.extend(_storage_faults(values))
-    faults.extend(sign_in_faults(given, values))
+    if serves:
+        faults.extend(sign_in_faults(given, values))
+        if environment == "production":
+            faults.extend(production_faults(values))
     if environment == "production":
-        faults.extend(production_faults(values))
+        faults.extend(plaintext_faults(values))
     if faults:
         raise SettingsError(faults)
     return Settings(**values)

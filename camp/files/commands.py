@@ -93,7 +93,7 @@ async def _sweep(
     from camp.files.storage import ObjectStorage
     from camp.files.sweep import Permission, sweep
 
-    settings = load(dict(os.environ), Path.cwd())
+    settings = load(dict(os.environ), Path.cwd(), serves=False)
     engine = build_engine(settings)
     storage = ObjectStorage(settings.storage_url, settings.storage_options)
     try:

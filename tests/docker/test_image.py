@@ -161,7 +161,7 @@ def test_migrations_run_from_the_image_alone(
     engine.containers.run(
         image,
         ["migrate", "upgrade"],
-        environment={"ENVIRONMENT": "local", "HOST": "127.0.0.1", "DATABASE_URL": database_url},
+        environment={"DATABASE_URL": database_url},
         network_mode="host",
         read_only=True,
         user="65534",

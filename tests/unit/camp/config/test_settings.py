@@ -269,6 +269,25 @@ def test_token_that_others_can_try_must_be_hard_to_guess(place: dict[str, str]) 
     assert loaded(DATABASE | place | {"DEV_MOCK_TOKEN": OWN}).dev_mock_token == OWN
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        {},
+        {"ENVIRONMENT": "local", "HOST": "0.0.0.0"},
+        {"ENVIRONMENT": "production", "DATABASE_ALLOW_PLAINTEXT": "true"},
+    ],
+    ids=str,
+)
+def test_who_does_not_serve_need_not_say_who_may_sign_in(place: dict[str, str]) -> None:
+    given = {"DATABASE_URL": DATABASE["DATABASE_URL"]} | place
+    assert load(given, Path("no-such-folder"), serves=False).port == 8000
+    unsafe = given | {"ENVIRONMENT": "production", "DATABASE_ALLOW_PLAINTEXT": "false"}
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        load(unsafe, Path("no-such-folder"), serves=False)
+    directory = given | {"AUTH_MODE": "production"}
+    assert load(directory, Path("no-such-folder"), serves=False).auth_mode == "production"
+
+
 def test_shown_settings_hide_secrets() -> None:
     shown = redacted(loaded(DATABASE | {"OPENAI_API_KEY": "s3cret", "PORT": "81"}))
     assert shown["OPENAI_API_KEY"] == shown["DATABASE_URL"] == "***"
