@@ -93,7 +93,8 @@ async def compare(folder: Path, parallelism: int, say: swarm.Say) -> Comparison:
 async def _camp(site: Site, say: swarm.Say) -> tuple[Side, list[Move]]:
     client, name = site.client, site.environment
     await _succeeded(site, (await client.start(name, "1.0.0", reason="benchmark")).id)
-    async with LoadProcess(site.servers.traefik.url, RATE, 0, site.folder) as load:
+    url = site.servers.traefik.url
+    async with LoadProcess(url, RATE, 0, site.folder, site.user_token) as load:
         await _warm(load)
         update = await _succeeded(site, (await client.start(name, "1.1.0", reason="benchmark")).id)
         say(f"camp's update took {update.duration_s:.1f} s")
@@ -125,7 +126,7 @@ async def _swarm(
         await service.create(f"{image}:1.0.0", told, PER_HOST * len(HOSTS))
         say("Swarm serves 1.0.0")
         load = await stack.enter_async_context(
-            LoadProcess(site.servers.traefik.url, RATE, 0, site.folder)
+            LoadProcess(site.servers.traefik.url, RATE, 0, site.folder, site.user_token)
         )
         await _warm(load)
         update_s = await service.update(f"{image}:1.1.0")

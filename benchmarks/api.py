@@ -25,7 +25,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from camp.config.settings import DEFAULT_MOCK_TOKEN
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN
 from controlplane.demo.measure.http1 import Http
 from controlplane.demo.measure.load import percentile_ms
 from controlplane.embedded.kept import free_port
@@ -116,6 +116,7 @@ def measure(folder: Path, rounds: int, seconds: float) -> dict[str, Route]:
         url = postgres.url("postgres")
         asyncio.run(upgrade(url, say=_quiet))
         environ = os.environ | {
+            "ENVIRONMENT": "local",
             "DATABASE_URL": url,
             "REDIS_URL": redis.url(),
             "RATE_LIMIT": "100000000/minute",

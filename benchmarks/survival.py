@@ -24,7 +24,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from camp.config.settings import DEFAULT_MOCK_TOKEN
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN
 from controlplane.demo.measure.http1 import Http
 from controlplane.demo.measure.loading import LoadProcess
 from controlplane.demo.measure.streams import follow
@@ -103,7 +103,7 @@ async def survive(folder: Path, size: Size) -> Survival:
         await site.finished(first)
         await site.to_fleet()
         async with (
-            LoadProcess(site.servers.traefik.url, RATE, 0, site.folder) as load,
+            LoadProcess(site.servers.traefik.url, RATE, 0, site.folder, site.user_token) as load,
             httpx.AsyncClient(
                 base_url=site.servers.traefik.url, headers=TOKEN, timeout=PATIENCE_S
             ) as client,

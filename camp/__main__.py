@@ -77,7 +77,7 @@ def main() -> None:
 def serve(host: str | None, port: int | None) -> None:
     """Run one instance of the service until SIGTERM.
 
-    Example: DATABASE_URL=postgresql://camp@127.0.0.1/camp camp serve --port 8000
+    Example: ENVIRONMENT=local DATABASE_URL=postgresql://camp@127.0.0.1/camp camp serve
     """
     given = {"HOST": host, "PORT": None if port is None else str(port)}
     environ = os.environ | {name: value for name, value in given.items() if value is not None}

@@ -27,7 +27,7 @@ from camp.files.service import FileService
 from camp.files.storage import ObjectStorage
 from camp.http import problems
 from camp.http.access_log import AccessLayer
-from camp.http.client_address import Peers
+from camp.http.client_address import Peers, who_pays
 from camp.http.docs.page import DocsPage
 from camp.http.docs.responses import RouteAnswers
 from camp.http.head import HeadLayer
@@ -198,7 +198,12 @@ def _traces(settings: Settings) -> Any:
 def _plug_control_plane(app: Litestar) -> None:
     """The control API runs in every instance; it shares the engine and ends with our drain."""
     state = app.state
-    control = control_api(state.engine, state.settings.redis_url, state.lifecycle)
+    control = control_api(
+        state.engine,
+        state.settings.redis_url,
+        state.lifecycle,
+        lambda scope: who_pays(state.peers.address(scope)),
+    )
     state.close_control_plane = control.close
     state.metrics.ask(control.figures)
     app.register(control.router)

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.errors import ProjectNotFound, RoleTooLow
 
 

@@ -39,8 +39,8 @@ declare -A values=(
     [DOCKER_SOCKET]=$socket
     [DOCKER_GID]=$(stat -c %g "$socket")
     [DEV_MOCK_TOKEN]=$(secret)
-    [SECRET_KEY]=$(secret)
     [CAMP_AGENT_TOKEN]=$(secret)
+    [CAMP_SMOKE_TOKEN]=$(secret)
     [POSTGRES_PASSWORD]=$password
     [DATABASE_URL]=postgresql://camp:$password@postgres:5432/camp
 )

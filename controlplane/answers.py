@@ -20,6 +20,7 @@ from controlplane.domain.errors import (
     RuntimeUnavailable,
     Stale,
     StoreUnavailable,
+    TooManyFailures,
     Unavailable,
 )
 from controlplane.wire import Problem
@@ -37,6 +38,7 @@ KNOWN: tuple[type[ControlError], ...] = (
     RuntimeUnavailable,
     Stale,
     StoreUnavailable,
+    TooManyFailures,
     Unavailable,
 )
 BY_CODE = {error.code: error for error in KNOWN}
@@ -47,6 +49,7 @@ BY_STATUS: dict[int, type[ControlError]] = {
     404: NotFound,
     409: Conflict,
     422: Invalid,
+    429: TooManyFailures,
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,

@@ -108,6 +108,7 @@ def site(
     folder: Path, engine: AsyncEngine, database_url: str, redis_url: str, edge: str
 ) -> Iterator[Site]:
     environ = os.environ | {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    environ |= {"ENVIRONMENT": "local"}
     made = Site(folder, engine, environ, edge)
     try:
         yield made

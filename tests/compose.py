@@ -34,6 +34,7 @@ class Stack:
     http: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     control: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
     token: str = ""
+    signed_in: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shutil.copytree(ROOT / "containers", self.folder, ignore=shutil.ignore_patterns(".env"))
@@ -53,6 +54,20 @@ class Stack:
     def prepare(self, image: str) -> subprocess.CompletedProcess[str]:
         return self._run([str(self.folder / "prepare.sh"), image])
 
+    def told(self, name: str) -> str:
+        """What containers/.env says."""
+        lines = (self.folder / ".env").read_text().splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}="))
+
+    def tell(self, **variables: str) -> None:
+        """Change containers/.env, as its comments say."""
+        file = self.folder / ".env"
+        kept = [
+            line for line in file.read_text().splitlines() if line.split("=")[0] not in variables
+        ]
+        said = [f"{name}={value}" for name, value in variables.items()]
+        file.write_text("\n".join([*kept, *said, ""]))
+
     def compose(
         self, *arguments: str, file: str = "compose.yaml"
     ) -> subprocess.CompletedProcess[str]:
@@ -69,9 +84,7 @@ class Stack:
 
     def as_user(self) -> httpx.Client:
         """A user of the service, behind Traefik."""
-        lines = (self.folder / ".env").read_text().splitlines()
-        token = next(line.partition("=")[2] for line in lines if line.startswith("DEV_MOCK_TOKEN="))
-        headers = {"authorization": f"Bearer {token}"}
+        headers = self.signed_in or {"authorization": f"Bearer {self.told('DEV_MOCK_TOKEN')}"}
         return httpx.Client(base_url=f"http://{self.http}", headers=headers, timeout=10)
 
     def version(self) -> str:
@@ -132,16 +145,16 @@ def stacked(client: docker.DockerClient, folder: Path, **variables: str) -> Iter
 
 
 @contextmanager
-def asked(stack: Stack) -> Iterator[list[str]]:
-    """Asks one request after the other; yields what went wrong."""
+def asked(stack: Stack, path: str = "/health") -> Iterator[list[str]]:
+    """A user asks one request after the other; yields what went wrong."""
     wrong: list[str] = []
     over, begun = threading.Event(), threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=f"http://{stack.http}", timeout=10) as client:
+        with stack.as_user() as client:
             while not over.wait(0.02):
                 try:
-                    status = client.get("/health").status_code
+                    status = client.get(path).status_code
                 except httpx.TransportError as error:
                     wrong.append(repr(error))
                 else:

@@ -53,7 +53,9 @@ class Images:
         api, repository = self.client.api, f"{self.registry}/stand-in"
         files = {"Dockerfile": DOCKERFILE.format(base=self.base, version=version), "camp.py": code}
         name, tag = f"{repository}:{version}", version
-        lines = api.build(fileobj=_tar(files), custom_context=True, tag=name, rm=True, decode=True)
+        lines = api.build(
+            fileobj=tarred(files), custom_context=True, tag=name, rm=True, decode=True
+        )
         assert not [line for line in lines if "error" in line]
         pushed = [*api.push(repository, tag=tag, stream=True, decode=True)]
         digests = [line["aux"]["Digest"] for line in pushed if "aux" in line]
@@ -72,7 +74,7 @@ class DockerGround:
         self.liar = liar
         self.folder = folder
         secret = folder / "camp.env"
-        secret.write_text(f"# secrets\nSECRET_KEY={SECRET}\n")
+        secret.write_text(f"# secrets\nOPENAI_API_KEY={SECRET}\n")
         secret.chmod(0o600)
         self.placement = Placement(
             environment=f"e{secrets.token_hex(4)}",
@@ -135,7 +137,8 @@ def docker_ground(folder: Path, images: Images, **placement: Any) -> Iterator[Do
                     images.client.images.remove(tag)
 
 
-def _tar(files: dict[str, str]) -> io.BytesIO:
+def tarred(files: dict[str, str]) -> io.BytesIO:
+    """A context to build from."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as archive:
         for name, text in files.items():

@@ -66,7 +66,7 @@ def plant(tree: Path) -> Context:
     subprocess.run(["git", "-C", str(tree), "reset", "-q"], check=False)
     values = {name: f"planted-{secrets.token_hex(12)}" for name in SECRET_FILES}
     for name, value in values.items():
-        (tree / name).write_text(f"SECRET_KEY={value}\n")
+        (tree / name).write_text(f"OPENAI_API_KEY={value}\n")
     # A setting of the machine that the build is told, and that must not stay in the image.
     index = f"{secrets.token_hex(12)}.invalid"
     return Context(tree, (*values.values(), index), {"PIP_TRUSTED_HOST": index})
@@ -138,7 +138,7 @@ def contained(
     """Start the image's service on a free port; `options` are those of `docker run`."""
     port = free_port()
     environ = {"DATABASE_URL": database_url, "DEV_MOCK_TOKEN": "test-token", "PORT": str(port)}
-    environ |= {"HOST": "127.0.0.1"} | options.pop("environment", {})
+    environ |= {"ENVIRONMENT": "local", "HOST": "127.0.0.1"} | options.pop("environment", {})
     began = time.monotonic()
     container = client.containers.run(
         image, detach=True, network_mode="host", environment=environ, **options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from tests.certificates import Certificate
 from tests.service import PRODUCTION
 
 TENANT = PRODUCTION["ENTRA_TENANT_ID"]
@@ -30,8 +32,8 @@ def key(name: str) -> rsa.RSAPrivateKey:
 class Issuer:
     """Its state may be changed while it serves: `published` names, `broken`, and `fetches`."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.published = ["first"]
         self.broken = False
         self.fetches = 0
@@ -57,6 +59,7 @@ class Issuer:
         now = int(time.time())
         good: dict[str, Any] = {"iss": self.url, "aud": AUDIENCE, "tid": TENANT, "oid": "ada-oid"}
         good |= {"name": "Ada", "preferred_username": "ada@camp.example", "roles": ["USER"]}
+        good |= {"scp": "openid access_as_user", "azp": "a-client"}
         merged = good | {"iat": now, "nbf": now, "exp": now + 600} | claims
         return {name: value for name, value in merged.items() if value is not None}
 
@@ -71,8 +74,8 @@ class Issuer:
 
 
 @contextmanager
-def issuing() -> Iterator[Issuer]:
-    """An issuer that answers; gone at the end."""
+def issuing(certificate: Certificate | None = None) -> Iterator[Issuer]:
+    """An issuer that answers, with a certificate over TLS; gone at the end."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -86,8 +89,14 @@ def issuing() -> Iterator[Issuer]:
         def log_message(self, *arguments: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    issuer = Issuer(server.server_address[1])
+    host = certificate.address if certificate else "127.0.0.1"
+    server = ThreadingHTTPServer((host, 0), Answers)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if certificate else "http"
+    issuer = Issuer(f"{scheme}://{host}:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import httpx
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.database.engine import uuid7
 from camp.membership import ProjectRole
 from tests.issuers import Issuer

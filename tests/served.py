@@ -38,6 +38,7 @@ async def serving(
     # Its logs would land in the output of a command that runs beside it.
     with capture_logs():
         environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url or ""}
+        environ |= {"ENVIRONMENT": "local"}
         async with _serving(environ | dict(variables or {}), port) as served:
             yield served
 

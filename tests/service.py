@@ -34,7 +34,6 @@ NO_DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "AUTH_MODE": "production",
-    "SECRET_KEY": "kq3Vn8sXw2Tz6Rb9Yf4Hd7Lm1Pc5Jg0u",
     "ENTRA_TENANT_ID": "11111111-2222-3333-4444-555555555555",
     "ENTRA_AUDIENCE": "api://camp",
 }

@@ -52,6 +52,7 @@ async def opened(database_url: str, redis_url: str) -> AsyncIterator[Shell]:
     engine = open_engine(database_url)
     async with serving(database_url, redis_url) as served:
         environ = {"CAMP_URL": served.url, "DATABASE_URL": database_url, "CAMP_TOKEN": ""}
+        environ |= {"ENVIRONMENT": "local"}
         bare = Shell(environ, engine, PostgresLedger(engine))
         token = (await bare.told("operator", "create", "alice", "--json")).strip()
         environ["CAMP_TOKEN"] = json.loads(token)["token"]

@@ -9,7 +9,7 @@ from litestar import Controller, Request, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.chats import answer, resuming
 from camp.chats.answering import Answerer, Question
 from camp.chats.schemas import ChatDetail, ChatOut, ChatPage, DayUsage, NewChat, Prompt
@@ -91,18 +91,19 @@ class ChatController(Controller):
         user_id = request.user.user_id
         with ExitStack() as held:
             held.enter_context(state.streams.place(user_id))
-            events = await _events(state, user_id, chat_id, data, last_event_id)
+            events = await _events(state, request.user, chat_id, data, last_event_id)
             return EventStream(events, settings.stream_stall_s, held.pop_all())
 
 
 async def _events(
-    state: State, user_id: UUID, chat_id: UUID, prompt: Prompt, last_event_id: str | None
+    state: State, user: Principal, chat_id: UUID, prompt: Prompt, last_event_id: str | None
 ) -> AsyncGenerator[bytes, None]:
+    user_id = user.user_id
     mark = None if last_event_id is None else resuming.parse_mark(last_event_id)
     if mark is not None:
         await state.chats.question(user_id, chat_id, mark.question_id)
         return resuming.stream(mark, state.chats, state.lifecycle)
-    if last_event_id is None and state.answerer is not None:
+    if last_event_id is None and state.answerer is not None and not user.is_checks:
         return await _told(state, user_id, chat_id, prompt.content)
     wanted = await _answer(state, user_id, chat_id, prompt, last_event_id)
     heartbeat_s: float = state.settings.chat_heartbeat_s

@@ -6,31 +6,22 @@ from typing import Any
 
 from camp.config.database_url import tls_is_certain, where
 
-# Public on purpose: production refuses the key and does not know the token.
-DEFAULT_SECRET_KEY = "insecure-development-secret-key"  # noqa: S105 - see above
-SECRET_KEY_MIN_CHARS = 32
+SECRET_MIN_CHARS = 32
 # `aaaa…` and `changeme-changeme-…` are long and weak; token_urlsafe(24) has about 20 of them.
-SECRET_KEY_MIN_DISTINCT = 12
+SECRET_MIN_DISTINCT = 12
+WEAK = (
+    f"is shorter than {SECRET_MIN_CHARS} characters or of fewer than"
+    f" {SECRET_MIN_DISTINCT} different ones"
+)
+PLAINTEXT = (
+    "DATABASE_URL names another host without TLS. Add ?sslmode=verify-full, or set"
+    " DATABASE_ALLOW_PLAINTEXT=true when nobody can listen on that network."
+)
 KEY_REMEDY = 'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
 
 
-def sign_in_faults(given: Mapping[str, str], values: Mapping[str, Any]) -> list[str]:
-    """What AUTH_MODE=production cannot do without, in any environment."""
-    if values["auth_mode"] != "production":
-        return []
-    needs = {
-        "ENTRA_TENANT_ID": "Set the id of your directory in Entra ID.",
-        "ENTRA_AUDIENCE": "Set the application id of the API in Entra ID.",
-    }
-    return [
-        f"{name} is not set, and AUTH_MODE=production needs it. {remedy}"
-        for name, remedy in needs.items()
-        if name not in given
-    ]
-
-
 def production_faults(values: Mapping[str, Any]) -> list[str]:
-    """What production refuses. It looks at final values: an unset AUTH_MODE is not production.
+    """What production does not serve with, by final values: an unset AUTH_MODE is not production.
 
     A value is None when it is unset or could not be read.
     """
@@ -42,34 +33,31 @@ def production_faults(values: Mapping[str, Any]) -> list[str]:
         )
     if values["debug"]:
         faults.append("DEBUG is on in production. Unset DEBUG or set DEBUG=false.")
-    if _weak(values["secret_key"] or ""):
-        faults.append(
-            f"SECRET_KEY is unset, the default, shorter than {SECRET_KEY_MIN_CHARS} characters "
-            f"or of fewer than {SECRET_KEY_MIN_DISTINCT} different ones. {KEY_REMEDY}"
-        )
     if "*" in (values["allowed_origins"] or ()):
         faults.append("ALLOWED_ORIGINS contains '*' in production. List the origins by name.")
-    if not values["database_allow_plaintext"] and _reads_along(values["database_url"]):
-        faults.append(
-            "DATABASE_URL names another host without TLS. Add ?sslmode=verify-full, or set "
-            "DATABASE_ALLOW_PLAINTEXT=true when nobody can listen on that network."
-        )
     return faults
 
 
-def _weak(key: str) -> bool:
-    short = len(key) < SECRET_KEY_MIN_CHARS or len(set(key)) < SECRET_KEY_MIN_DISTINCT
-    return short or key == DEFAULT_SECRET_KEY
+def plaintext_faults(values: Mapping[str, Any]) -> list[str]:
+    """What production refuses whoever uses the database."""
+    if values["database_allow_plaintext"] or not _reads_along(values["database_url"]):
+        return []
+    return [PLAINTEXT]
+
+
+def weak(key: str) -> bool:
+    """Whether a secret can be guessed."""
+    return len(key) < SECRET_MIN_CHARS or len(set(key)) < SECRET_MIN_DISTINCT
 
 
 def _reads_along(database_url: str | None) -> bool:
     """Whether somebody on the network may see what goes to the database."""
     if database_url is None or tls_is_certain(database_url):
         return False
-    return not all(_is_here(host) for host in where(database_url))
+    return not all(is_here(host) for host in where(database_url))
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether a host is this machine: a Unix socket's folder, localhost or a loopback address."""
     if host.startswith(("/", "@")) or host in {"", "localhost"}:
         return True

@@ -12,18 +12,19 @@ import msgspec
 
 from camp.config import env_file, media_types, storage_url
 from camp.config.database_url import connect_options
+from camp.config.misspelt import misspelt
 from camp.config.needs import PROVIDER_NEEDS, extra_faults, provider_faults
 from camp.config.production import (
-    DEFAULT_SECRET_KEY,
     KEY_REMEDY,
+    WEAK,
+    plaintext_faults,
     production_faults,
-    sign_in_faults,
+    weak,
 )
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN, sign_in_faults
 from camp.errors import SettingsError
 
 ENVIRONMENTS = ("development", "local", "staging", "production")
-# Public on purpose: production does not know it.
-DEFAULT_MOCK_TOKEN = "camp-dev-token"  # noqa: S105 - see above
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,14 +34,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     debug: bool
     auth_mode: str
     entra_tenant_id: str | None
-    entra_audience: str | None
-    entra_issuer: str | None
+    entra_audience: tuple[str, ...]
+    entra_issuer: tuple[str, ...]
     entra_jwks_url: str | None
+    entra_required_scope: str
+    entra_required_roles: tuple[str, ...]
     database_url: str
     database_allow_plaintext: bool
     redis_url: str | None
     redis_timeout_s: float
-    secret_key: str
     dev_mock_token: str
     allowed_origins: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
@@ -86,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     camp_digest: str
     camp_config_hash: str
     camp_agent_token: str | None
+    camp_smoke_token: str | None
 
 
 class Variable(NamedTuple):
@@ -104,6 +107,12 @@ class Variable(NamedTuple):
 
 
 def _text(raw: str) -> str:
+    return raw
+
+
+def _secret(raw: str) -> str:
+    if weak(raw):
+        raise ValueError(WEAK)
     return raw
 
 
@@ -146,12 +155,12 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def _origins(raw: str) -> tuple[str, ...]:
-    return tuple(origin.strip() for origin in raw.split(",") if origin.strip())
+def _words(raw: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in raw.split(",") if word.strip())
 
 
 def _networks(raw: str) -> tuple[str, ...]:
-    return tuple(str(ipaddress.ip_network(cidr)) for cidr in _origins(raw))
+    return tuple(str(ipaddress.ip_network(cidr)) for cidr in _words(raw))
 
 
 def _rate(raw: str) -> str:
@@ -182,6 +191,10 @@ def _trusted_url(raw: str) -> str:
     return raw
 
 
+def _trusted_urls(raw: str) -> tuple[str, ...]:
+    return tuple(_trusted_url(url) for url in _words(raw))
+
+
 def _redis_url(raw: str) -> str:
     if urlsplit(raw).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("does not start with redis://, rediss:// or unix://")
@@ -205,9 +218,11 @@ VARIABLES = (
         "Set AUTH_MODE=development for the mock token or AUTH_MODE=production.",
     ),
     Variable("ENTRA_TENANT_ID", _tenant, None, "Set the id of your directory in Entra ID."),
-    Variable("ENTRA_AUDIENCE", _text, None, "Set the application id of the API in Entra ID."),
-    Variable("ENTRA_ISSUER", _trusted_url, None, "Set the `iss` of your cloud's tokens."),
+    Variable("ENTRA_AUDIENCE", _words, "", "Set the application id of the API in Entra ID."),
+    Variable("ENTRA_ISSUER", _trusted_urls, "", "Set the `iss` of your cloud's tokens."),
     Variable("ENTRA_JWKS_URL", _trusted_url, None, "Set the URL of your cloud's keys."),
+    Variable("ENTRA_REQUIRED_SCOPE", _text, "access_as_user", "Set the API's scope, by its name."),
+    Variable("ENTRA_REQUIRED_ROLES", _words, "", "List app roles by commas, or unset it."),
     Variable(
         "DATABASE_URL",
         _database_url,
@@ -219,15 +234,8 @@ VARIABLES = (
     Variable("DATABASE_ALLOW_PLAINTEXT", _flag, "false", "Set true or false."),
     Variable("REDIS_URL", _redis_url, None, "Set redis://HOST:6379/0 or unset it.", secret=True),
     Variable("REDIS_TIMEOUT_S", _seconds(0.05, 2), "0.25", "Set how long a call may wait for it."),
-    Variable(
-        "SECRET_KEY",
-        _text,
-        DEFAULT_SECRET_KEY,
-        KEY_REMEDY,
-        secret=True,
-    ),
-    Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set any word.", secret=True),
-    Variable("ALLOWED_ORIGINS", _origins, "", "List origins separated by commas."),
+    Variable("DEV_MOCK_TOKEN", _text, DEFAULT_MOCK_TOKEN, "Set a word of your own.", secret=True),
+    Variable("ALLOWED_ORIGINS", _words, "", "List origins separated by commas."),
     Variable("TRUSTED_PROXIES", _networks, "", "List networks such as 10.0.0.0/8, by commas."),
     Variable("RATE_LIMIT", _rate, "", "Set N/second, N/minute, N/hour or N/day, or unset it."),
     Variable(
@@ -298,12 +306,14 @@ VARIABLES = (
     Variable("CAMP_DIGEST", _text, "", "Set the release's digest; the agent does."),
     Variable("CAMP_CONFIG_HASH", _text, "", "Set the config's hash; the agent does."),
     Variable("CAMP_AGENT_TOKEN", _text, None, "Set the token agents drain with.", secret=True),
+    Variable("CAMP_SMOKE_TOKEN", _secret, None, KEY_REMEDY, secret=True),
 )
 
 
-def load(environ: Mapping[str, str], root: Path) -> Settings:
+def load(environ: Mapping[str, str], root: Path, *, serves: bool = True) -> Settings:
     """Settings from `environ` over `root/.env.{ENVIRONMENT}` over defaults.
 
+    Who does not serve, nor start what does, need not say who may come in.
     Raises SettingsError with every fault found; an empty value counts as unset.
     """
     faults: list[str] = []
@@ -311,15 +321,19 @@ def load(environ: Mapping[str, str], root: Path) -> Settings:
     environment = given.get("ENVIRONMENT", "development")
     if environment in ENVIRONMENTS:
         given = env_file.read(root / f".env.{environment}", faults) | given
+    faults.extend(misspelt(given, [variable.name for variable in VARIABLES]))
     given["ENVIRONMENT"] = environment
     values = {variable.field: _value(variable, given, faults) for variable in VARIABLES}
     remedies = {variable.name: variable.remedy for variable in VARIABLES}
     faults.extend(provider_faults(given, values["llm_provider"], remedies))
     faults.extend(extra_faults(values))
     faults.extend(_storage_faults(values))
-    faults.extend(sign_in_faults(given, values))
+    if serves:
+        faults.extend(sign_in_faults(given, values))
+        if environment == "production":
+            faults.extend(production_faults(values))
     if environment == "production":
-        faults.extend(production_faults(values))
+        faults.extend(plaintext_faults(values))
     if faults:
         raise SettingsError(faults)
     return Settings(**values)

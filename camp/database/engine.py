@@ -81,6 +81,8 @@ def build_engine(settings: Settings) -> AsyncEngine:
         pool_size=settings.db_pool_size,
         max_overflow=settings.db_max_overflow,
         pool_timeout=settings.db_pool_timeout_s,
+        # What users say would stand in the log of every statement that fails.
+        hide_parameters=True,
     )
     _replace_dead_connections(engine)
     return engine

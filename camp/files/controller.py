@@ -18,7 +18,7 @@ from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.errors import (
     ContentMissing,
     FileNotFound,

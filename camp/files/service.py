@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.database.engine import Sessions, uuid7
 from camp.database.locks import one_at_a_time
 from camp.errors import FileNotFound, ProjectNotFound, StorageUnavailable

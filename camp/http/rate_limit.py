@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,8 @@ from litestar.handlers import BaseRouteHandler
 from camp.auth.authenticator import require_user
 from camp.config.settings import Settings
 from camp.errors import RateLimitUnavailable, TooManyRequests, Unauthorized
-from camp.http.client_address import Peers
+from camp.http.client_address import Peers, who_pays
+from camp.http.local_counts import LocalCounts
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -77,8 +77,7 @@ class RateLimiter:
         self._clock = clock
         self._timeout_s = settings.redis_timeout_s
         self._shared = _shared_counts(settings, self._window_s)
-        self._local: Counter[str] = Counter()
-        self._local_window = 0
+        self._local = LocalCounts()
         self._retry_at = 0.0
         self.down = False
         self.refused = 0
@@ -104,20 +103,13 @@ class RateLimiter:
 
     async def _count(self, key: str, window: int) -> int | None:
         if self._shared is None:
-            return self._local_count(key, window)
+            return self._local.add(key, window)
         count = await self._shared_count(f"{key}:{window}")
         if count is not None or self._failure == "open":
             return count
         if self._failure == "closed":
             raise RateLimitUnavailable("Requests cannot be counted now. Try again in a moment.")
-        return self._local_count(key, window)
-
-    def _local_count(self, key: str, window: int) -> int:
-        if window != self._local_window:
-            self._local.clear()
-            self._local_window = window
-        self._local[key] += 1
-        return self._local[key]
+        return self._local.add(key, window)
 
     async def _shared_count(self, name: str) -> int | None:
         from redis.exceptions import RedisError
@@ -205,7 +197,7 @@ async def require_user_in_budget(
         await require_user(connection, handler)
     except Unauthorized:
         peers: Peers = connection.app.state.peers
-        await _spend(connection, f"address:{peers.address(connection.scope)}")
+        await _spend(connection, f"address:{who_pays(peers.address(connection.scope))}")
         raise
     await _spend(connection, f"user:{connection.user.user_id}")
 

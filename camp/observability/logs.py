@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+ROW = "Failing row contains"
 
 
 class _IntoStructlog(logging.Handler):
@@ -29,6 +30,7 @@ def configure(level: str, instance: str) -> None:
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
             ),
+            _without_rows,
             _named(instance),
             _render,
         ],
@@ -42,6 +44,16 @@ def configure(level: str, instance: str) -> None:
     # Their news of every start and message is ours to tell, or nobody's.
     for name in ("alembic", "uvicorn", "asyncio", "httpx"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+
+
+def _without_rows(_: Any, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """PostgreSQL quotes the row that breaks a constraint: what users said is no log's business."""
+    for name, value in entry.items():
+        if isinstance(value, str) and ROW in value:
+            entry[name] = value.partition(ROW)[0] + ROW
+    for raised in entry.get("exception") or ():
+        raised["exc_value"] = raised["exc_value"].partition(ROW)[0]
+    return entry
 
 
 def _named(instance: str) -> structlog.typing.Processor:

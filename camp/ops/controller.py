@@ -1,29 +1,26 @@
 """Routes for those who run the service: index, health, metrics, drain."""
 
 import asyncio
-import hmac
-import ipaddress
 from typing import Any
 
-from litestar import MediaType, Request, Response, get, post
+from litestar import MediaType, Response, get, post
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import JSONBody
 
 import camp
-from camp.auth.authenticator import bearer_token
 from camp.config.settings import Settings
 from camp.config.storage_url import folder_of
 from camp.errors import Forbidden, Unauthorized
 from camp.lifecycle import Lifecycle
+from camp.ops.access import require_agent, require_direct
 from camp.ops.readiness import Readiness, Verdict
 from camp.ops.schemas import Draining, DrainRequest, Health, Index, Live, Ready
 
 # /health is asked several times a second while an instance drains; the counts in it are exact,
 # only the words about database and Redis may be this old.
 HEALTH_MAX_AGE_S = 1.0
-FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
 @get("/", tags=["ops"])
@@ -85,23 +82,32 @@ async def health(state: State) -> Health:
     )
 
 
-@get("/metrics", tags=["ops"], media_type=MediaType.TEXT)
+@get(
+    "/metrics",
+    tags=["ops"],
+    media_type=MediaType.TEXT,
+    guards=[require_direct],
+    refuses=(Forbidden,),
+)
 async def metrics(state: State) -> Response[bytes]:
-    """Gauges and histograms in Prometheus' text format."""
+    """Gauges and histograms in Prometheus' text format, of this instance; not through an edge."""
     await state.metrics.refresh()
     return Response(state.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
-@post("/internal/drain", tags=["ops"], status_code=202, refuses=(Forbidden, Unauthorized))
-async def drain(
-    request: Request[Any, Any, Any], data: JSONBody[DrainRequest], state: State
-) -> Draining:
+@post(
+    "/internal/drain",
+    tags=["ops"],
+    status_code=202,
+    guards=[require_direct, require_agent],
+    refuses=(Forbidden, Unauthorized),
+)
+async def drain(data: JSONBody[DrainRequest], state: State) -> Draining:
     """Leave service: unready at once, event streams end, chat streams end by the deadline.
 
     For the agent of this host; asking again changes nothing, or brings the deadline forward.
     The process goes on serving what still arrives, and exits on SIGTERM only.
     """
-    _require_agent(request, state.settings.camp_agent_token)
     lifecycle: Lifecycle = state.lifecycle
     lifecycle.drain(data.deadline_s)
     return Draining(draining=True, streams=lifecycle.chat_streams, requests=lifecycle.requests)
@@ -142,26 +148,3 @@ async def _redis(state: State) -> Any:
     except (RedisError, OSError, TimeoutError):
         return "down"
     return "ok"
-
-
-def _require_agent(request: Request[Any, Any, Any], token: str | None) -> None:
-    """Let in the agent's token, or a direct caller on this machine.
-
-    An edge on the same machine is a loopback peer too, and passes on strangers: whatever it
-    forwards carries a header that says so.
-    """
-    direct = not any(name in request.headers for name in FORWARDED)
-    if direct and request.client is not None and _is_loopback(request.client.host):
-        return
-    if token is None or "authorization" not in request.headers:
-        raise Forbidden("Only this host's agent may drain: call over loopback or send its token.")
-    given = bearer_token(request.headers["authorization"])
-    if not hmac.compare_digest(given.encode(), token.encode()):
-        raise Unauthorized("The agent token is not valid.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.errors import (
     AlreadyMember,
     LastManager,

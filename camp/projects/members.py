@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import CHECKS, Principal
 from camp.cache import Cache
 from camp.database.engine import Sessions
 from camp.errors import AlreadyMember, LastManager, MemberNotFound, UserUnknown
@@ -56,6 +56,7 @@ class MemberService:
         """Take a user in. Raises ProjectNotFound, RoleTooLow, UserUnknown, AlreadyMember."""
         async with self._cache.changing(project_id.hex), self._sessions.begin() as session:
             await _managed(session, project_id, principal)
+            await _refuse_checks(session, new.user_id)
             session.add(Member(project_id=project_id, user_id=new.user_id, role=new.role))
             try:
                 await session.flush()
@@ -105,6 +106,16 @@ def tag(member: Member | MemberOut) -> str:
 async def _managed(session: AsyncSession, project_id: UUID, principal: Principal) -> None:
     _, role = await locked(session, project_id, principal)
     require(role, ProjectRole.PROJECT_MANAGER)
+
+
+async def _refuse_checks(session: AsyncSession, user_id: UUID) -> None:
+    """Its token is in every host's file: it must not lead to what people work on."""
+    subject = await session.scalar(select(USERS.c.subject).where(USERS.c.id == user_id))
+    if subject == CHECKS.subject:
+        raise UserUnknown(
+            f"user_id: {user_id} is the account of checks, which joins no project."
+            " Choose somebody else."
+        )
 
 
 async def _member(session: AsyncSession, project_id: UUID, user_id: UUID) -> Member:

@@ -17,7 +17,7 @@ from camp.database.engine import TimedBase
 from camp.membership import ProjectRole
 
 # By name, not by class: slices do not know each other.
-USERS = table("users", column("id"), column("display_name"), column("role"))
+USERS = table("users", column("id"), column("subject"), column("display_name"), column("role"))
 
 
 class Project(TimedBase):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Select, literal, select
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.cache import Cache
 from camp.database.engine import Sessions
 from camp.membership import ProjectRole

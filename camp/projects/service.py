@@ -8,7 +8,7 @@ from litestar.pagination import OffsetPagination
 from sqlalchemy import Select, delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.auth.authenticator import Principal, UserRole
+from camp.auth.identity import Principal, UserRole
 from camp.cache import Cache
 from camp.database.engine import Sessions
 from camp.http import etags

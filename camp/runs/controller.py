@@ -9,9 +9,10 @@ from litestar.datastructures import State as AppState
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.config.settings import Settings
 from camp.errors import (
+    Forbidden,
     IdempotencyKeyReused,
     RunActive,
     RunInputInvalid,
@@ -46,7 +47,11 @@ class RunController(Controller):
     path = "/runs"
     tags = ("runs",)
 
-    @post("/", status_code=202, refuses=(RunInputInvalid, IdempotencyKeyReused, TooManyRuns))
+    @post(
+        "/",
+        status_code=202,
+        refuses=(Forbidden, RunInputInvalid, IdempotencyKeyReused, TooManyRuns),
+    )
     async def start(
         self,
         request: RunRequest,
@@ -56,6 +61,8 @@ class RunController(Controller):
     ) -> Response[RunOut]:
         """Start a run; 422 when the key was used for another one."""
         runs: service.RunService = state.runs
+        if request.user.is_checks and data.kind != "echo":
+            raise Forbidden("The account of checks runs the kind echo only: others ask the model.")
         run = await runs.start(request.user.user_id, data, idempotency_key)
         return Response(run, status_code=202, headers={"Location": f"/api/v1/runs/{run.id}"})
 

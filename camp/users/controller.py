@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.pagination import OffsetPagination
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from camp.auth.authenticator import Principal, UserRole
+from camp.auth.identity import Principal, UserRole
 from camp.errors import LastSystemAdmin, NotFound, PreconditionFailed, SystemAdminOnly, UserNotFound
 from camp.http import etags
 from camp.http.paging import (

@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from camp.auth.authenticator import UserRole
+from camp.auth.identity import UserRole
 from camp.database.engine import TimedBase
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from camp.auth.authenticator import UserRole
+from camp.auth.identity import UserRole
 
 
 class UserOut(msgspec.Struct, frozen=True):

@@ -9,9 +9,9 @@ from sqlalchemy import Update, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from camp.auth.authenticator import Identity, Principal, UserRole
+from camp.auth.identity import CHECKS, Identity, Principal, UserRole
 from camp.database.engine import Sessions, Statements, uuid7
-from camp.errors import LastSystemAdmin, NotFound, SystemAdminOnly, UserNotFound
+from camp.errors import Forbidden, LastSystemAdmin, NotFound, SystemAdminOnly, UserNotFound
 from camp.http import etags
 from camp.http.paging import PageQuery, page
 from camp.users.models import User
@@ -123,7 +123,7 @@ class UserService:
     ) -> UserOut:
         """Give a user another role, as a SYSTEM_ADMIN; whoever listens to changes is told.
 
-        Raises SystemAdminOnly, UserNotFound, PreconditionFailed, LastSystemAdmin.
+        Raises SystemAdminOnly, UserNotFound, Forbidden, PreconditionFailed, LastSystemAdmin.
         """
         concerned = select(User).where(or_(User.role == ADMIN, User.id == user_id))
         # In one order for all: admins who demote each other at once wait here, and the second
@@ -134,6 +134,8 @@ class UserService:
             admins = {user.id for user in users.values() if user.role == ADMIN}
             _require(principal.user_id in admins)
             user = users.get(user_id)
+            if user is not None and user.subject == CHECKS.subject:
+                raise Forbidden("The account of checks stays a USER.")
             etags.require_match(if_match, tag(_found(user, user_id)))
             assert user is not None
             if role != ADMIN and admins == {user_id}:

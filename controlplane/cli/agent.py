@@ -89,7 +89,8 @@ def _work(
     from camp.observability.logs import configure
     from controlplane.wiring.agent import Assignment, run
 
-    settings = load(os.environ, Path.cwd())
+    # Processes start with what we were told, containers with their own file.
+    settings = load(os.environ, Path.cwd(), serves=containers is None)
     if settings.redis_url is None:
         raise Invalid("REDIS_URL is not set, and agents need Redis to elect a leader. Set it.")
     configure(settings.log_level, host)

@@ -67,4 +67,4 @@ def status(as_json: bool) -> None:
 def _database_url() -> str:
     from camp.config.settings import load
 
-    return load(os.environ, Path.cwd()).database_url
+    return load(os.environ, Path.cwd(), serves=False).database_url

@@ -103,7 +103,7 @@ async def _store(name: str, hashed: str) -> None:
     from camp.database.engine import build_engine
     from controlplane.adapters.postgres.ledger import PostgresLedger
 
-    engine = build_engine(load(os.environ, Path.cwd()))
+    engine = build_engine(load(os.environ, Path.cwd(), serves=False))
     try:
         await PostgresLedger(engine).add_operator(name, hashed)
     finally:

@@ -53,6 +53,8 @@ class Containers:
         self._folder, self._sources, self._changes = folder, sources, changes
         self._engine = Engine(timeout_s=TIMEOUT_S)
         self._token = secrets.token_urlsafe(24)
+        # Containers listen on an address that others can reach.
+        self.user_token = secrets.token_urlsafe(36)
         self._registry: Server | None = None
         self._known: dict[str, Process] = {}
 
@@ -108,6 +110,7 @@ class Containers:
         file.touch(0o600)
         # The engine copies every line.
         told = {**settings(servers, self.bridge.address), "LOG_LEVEL": "warning"}
+        told["DEV_MOCK_TOKEN"] = self.user_token
         file.write_text("".join(f"{name}={value}\n" for name, value in told.items()))
         return file
 

@@ -16,10 +16,11 @@ class Hosting(Protocol):
 
     `environment` is the name of the environment that they serve. The servers also listen on the
     `bridge`, if there is one. `containers` names the environment whose containers belong to the
-    demo; it is empty when there are none.
+    demo; it is empty when there are none. `user_token` signs a user in at its instances.
     """
 
     environment: str
+    user_token: str
     bridge: Bridge | None
     containers: str
 

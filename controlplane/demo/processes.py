@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN
 from controlplane.adapters.process import bundle
 from controlplane.demo.bundles import build_demo
 from controlplane.demo.measure.sampler import Process
@@ -25,6 +26,8 @@ class Processes:
     """Instances that agents start below `folder` from bundles built from the tree at `sources`."""
 
     environment = "local"
+    # Everything listens on loopback, where the public token is good enough.
+    user_token = DEFAULT_MOCK_TOKEN
     bridge: Bridge | None = None
     containers = ""
 

@@ -51,7 +51,13 @@ async def play(site: Site, board: Board, options: Options) -> Report:
         board.step = 1
         first = await _first_deploy(site, board)
         load = await stack.enter_async_context(
-            LoadProcess(site.servers.traefik.url, options.rate, options.streams, site.folder)
+            LoadProcess(
+                site.servers.traefik.url,
+                options.rate,
+                options.streams,
+                site.folder,
+                site.user_token,
+            )
         )
         for showing in (_show_fleet(site, board, load), _show_events(site, board)):
             stack.push_async_callback(ended, asyncio.create_task(showing))

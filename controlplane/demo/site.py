@@ -46,6 +46,7 @@ class Site:
     agents: dict[str, Program]
     bootstrap: Program
     through_edge: ControlClient
+    user_token: str
 
     async def to_fleet(self) -> None:
         """From now on steer through the edge, over the very fleet that is being replaced."""
@@ -142,8 +143,10 @@ async def opened(
         sampler = Sampler(hosting.living, api, hosting.environment, interval_s)
         sampling = asyncio.create_task(sampler.run())
         stack.push_async_callback(ended, sampling)
-        name = hosting.environment
-        yield Site(folder, name, servers, environ, sampler, client, token, agents, bootstrap, edge)
+        name, user = hosting.environment, hosting.user_token
+        yield Site(
+            folder, name, servers, environ, sampler, client, token, agents, bootstrap, edge, user
+        )
 
 
 async def _built(hosting: Hosting, say: Callable[[str], None]) -> Sequence[Release]:

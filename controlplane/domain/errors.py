@@ -95,6 +95,13 @@ class NotAllowed(ControlError):
     code = "not_allowed"
 
 
+class TooManyFailures(ControlError):
+    """Too many unknown tokens came from one place; known ones pass all the same."""
+
+    code = "too_many_failures"
+    retry = True
+
+
 class BundleError(ControlError):
     """A release bundle is missing, damaged, or not the one that was announced."""
 

@@ -53,7 +53,7 @@ def control_router(control: Control) -> Router:
             "tails": Provide(lambda: tails, sync_to_thread=False),
             "actor": Provide(_actor, sync_to_thread=False),
         },
-        guards=[operator_guard(control.ledger)],
+        guards=[operator_guard(control)],
         exception_handlers={ControlError: respond},
         security=[{"bearer": []}],
         tags=["control"],

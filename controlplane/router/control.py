@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from litestar.types import Scope
+
 from controlplane.domain.routing import Published
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
@@ -28,7 +30,8 @@ class EventStreams(Protocol):
 class Control:
     """The ports behind the API; all but the ledger are per environment.
 
-    `bus` sends nudges; `listener` opens a bus that is woken by the topic "events".
+    `bus` sends nudges; `listener` opens a bus that is woken by the topic "events"; `caller` names
+    where a request comes from.
     """
 
     ledger: Ledger
@@ -39,6 +42,7 @@ class Control:
     listener: Callable[[str], AbstractAsyncContextManager[Bus]]
     logs: Callable[[str], Logs]
     published: Callable[[str], Awaitable[Published | None]]
+    caller: Callable[[Scope], str]
 
     async def nudge(self, environment: str) -> None:
         """Tell the leader and all event streams that something was written."""

@@ -16,6 +16,7 @@ from controlplane.domain.errors import (
     NotFound,
     Skewed,
     Stale,
+    TooManyFailures,
     Unavailable,
 )
 
@@ -29,6 +30,7 @@ STATUSES: tuple[tuple[type[ControlError], int, str], ...] = (
     (Invalid, 422, "Invalid request"),
     (BundleError, 422, "Invalid release"),
     (NotAllowed, 401, "Unauthorized"),
+    (TooManyFailures, 429, "Too many requests"),
     (Unavailable, 503, "Unavailable"),
     # An instance of the leader's release can read it.
     (Skewed, 503, "Unavailable"),
@@ -44,7 +46,7 @@ def respond(request: Request[Any, Any, Any], error: ControlError) -> Response[di
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
+    if status in {429, 503}:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     problem = {
         "type": f"urn:camp:problem:{error.code}",

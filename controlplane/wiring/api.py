@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple
 
 from litestar import Router
+from litestar.types import Scope
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -34,7 +35,12 @@ class ControlApi(NamedTuple):
     close: Callable[[], Awaitable[None]]
 
 
-def control_api(engine: AsyncEngine, redis_url: str | None, streams: EventStreams) -> ControlApi:
+def control_api(
+    engine: AsyncEngine,
+    redis_url: str | None,
+    streams: EventStreams,
+    caller: Callable[[Scope], str],
+) -> ControlApi:
     """The control API of one instance; opens nothing before the first request."""
     redis = open_redis(redis_url) if redis_url else None
     control = Control(
@@ -46,6 +52,7 @@ def control_api(engine: AsyncEngine, redis_url: str | None, streams: EventStream
         listener=lambda environment: _listener(redis, environment),
         logs=lambda environment: RedisLogs(_connected(redis), environment),
         published=lambda environment: published(_connected(redis), environment),
+        caller=caller,
     )
 
     async def close() -> None:

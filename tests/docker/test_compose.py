@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import shutil
 import subprocess
@@ -13,8 +14,11 @@ import docker
 import pytest
 
 import camp
+from tests.certificates import Certificate, certified
 from tests.compose import Stack, asked, stacked
+from tests.containers import tarred
 from tests.images import ROOT, Context, built
+from tests.issuers import issuing
 
 pytestmark = pytest.mark.docker
 
@@ -22,6 +26,11 @@ FIRST, SECOND = camp.__version__, "98.7.6"
 WORDS = "What the year brought.\n"
 STORY_DEADLINE_S = 420
 SERVERS_DEADLINE_S = 300
+TRUSTING = """
+FROM {image}
+COPY certificate.pem /etc/certificate.pem
+ENV SSL_CERT_FILE=/etc/certificate.pem
+"""
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +87,7 @@ def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
     figure: Callable[[str], None],
 ) -> None:
     assert not stack.prepare(releases[FIRST]).returncode
-    began = time.monotonic()
-    up = stack.compose("up", "-d", "--wait")
-    assert up.returncode == 0, up.stderr + stack.compose("logs").stdout
-    figure(f"compose: up --wait took {time.monotonic() - began:.1f} s")
-
-    token = stack.compose("run", "--rm", "-T", "control", "operator", "create", "tester")
-    stack.token = token.stdout.strip()
+    came_up(stack, figure)
     took(stack, releases, FIRST, figure)
     assert stack.version() == FIRST
     file = uploaded(stack)
@@ -102,6 +105,70 @@ def test_one_host_comes_up_and_takes_two_versions_and_goes_away(
     assert again.returncode == 0, again.stderr
     stack.remove(engine)
     assert stack.remains(engine) == []
+
+
+@pytest.fixture(scope="session")
+def certificate(
+    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Certificate:
+    """Of a server on this machine, at the address that containers know it by."""
+    subnet = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    gateway = subnet.get("Gateway") or str(ipaddress.ip_network(subnet["Subnet"])[1])
+    return certified(tmp_path_factory.mktemp("certificate"), gateway)
+
+
+@pytest.fixture(scope="session")
+def trusting(
+    engine: docker.DockerClient, releases: dict[str, str], certificate: Certificate
+) -> Iterator[dict[str, str]]:
+    """The two versions again, in images that trust the certificate."""
+    names = {version: name.replace("/camp:", "/trusting:") for version, name in releases.items()}
+    for version, name in names.items():
+        files = {
+            "Dockerfile": TRUSTING.format(image=releases[version]),
+            "certificate.pem": certificate.certificate.read_text(),
+        }
+        engine.images.build(fileobj=tarred(files), custom_context=True, tag=name, rm=True)
+        pushed = engine.images.push(name)
+        assert "errorDetail" not in pushed, pushed
+    yield names
+    for name in names.values():
+        engine.images.remove(name, force=True)
+
+
+@pytest.mark.timeout(STORY_DEADLINE_S, func_only=True)
+def test_production_signs_in_by_a_directory_and_no_request_fails(
+    stack: Stack,
+    trusting: dict[str, str],
+    certificate: Certificate,
+    figure: Callable[[str], None],
+) -> None:
+    assert not stack.prepare(trusting[FIRST]).returncode
+    with issuing(certificate) as directory:
+        stack.tell(**directory.variables, DEV_MOCK_TOKEN="")
+        stack.signed_in = directory.bearer("ada")
+        came_up(stack, figure)
+        # Each of the two is checked with CAMP_SMOKE_TOKEN before it counts as held.
+        took(stack, trusting, FIRST, figure)
+        with asked(stack, "/api/v1/users/me") as wrong:
+            took(stack, trusting, SECOND, figure)
+        assert (stack.version(), wrong) == (SECOND, [])
+        smoke = ("smoke", f"http://{stack.http}", "--timeout", "20", "--token")
+        assert "signed in as camp smoke" in stack.camp(*smoke, stack.told("CAMP_SMOKE_TOKEN"))
+        stack.signed_in = {"authorization": "Bearer camp-dev-token"}
+        with stack.as_user() as stranger:
+            assert stranger.get("/api/v1/users/me").status_code == 401
+            assert stranger.get("/metrics").status_code == 403
+
+
+def came_up(stack: Stack, figure: Callable[[str], None]) -> None:
+    """Bring everything up to an agent that waits, and make an operator."""
+    began = time.monotonic()
+    up = stack.compose("up", "-d", "--wait")
+    assert up.returncode == 0, up.stderr + stack.compose("logs").stdout
+    figure(f"compose: up --wait took {time.monotonic() - began:.1f} s")
+    token = stack.compose("run", "--rm", "-T", "control", "operator", "create", "tester")
+    stack.token = token.stdout.strip()
 
 
 def uploaded(stack: Stack) -> str:

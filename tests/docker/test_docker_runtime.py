@@ -65,7 +65,7 @@ async def test_container_carries_labels_limits_and_the_hosts_secrets(ground: Doc
     labels, limits = attributes["Config"]["Labels"], attributes["HostConfig"]
     assert {labels[f"camp.{name}"] for name in ("slot", "release", "epoch")} == {"1", "1.0.0", "7"}
     assert labels["camp.digest"] == ground.release().digest
-    assert f"SECRET_KEY={SECRET}" in attributes["Config"]["Env"]
+    assert f"OPENAI_API_KEY={SECRET}" in attributes["Config"]["Env"]
     assert (limits["NanoCpus"], limits["Memory"]) == (500_000_000, 64 << 20)
     assert limits["RestartPolicy"]["Name"] == "unless-stopped"
     assert limits["LogConfig"]["Config"]["max-size"]

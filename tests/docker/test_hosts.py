@@ -54,6 +54,7 @@ update_agents = true
 """
 LONG_S = 180.0
 RATE, STREAMS = 40.0, 6
+USER_TOKEN = "only a test, but one that is hard to guess"
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ async def opened(published: Published, folder: Path) -> AsyncIterator[Site]:
         for release in (published.first, published.second):
             await client.add_release(release)
         told = stage.settings(servers, bridge.address) | {"CAMP_AGENT_TOKEN": "only a test"}
+        told["DEV_MOCK_TOKEN"] = USER_TOKEN
         for machine in published.yard.machines:
             stack.callback(_cleared, machine)
             _start_agent(machine, published.first, told, folder)
@@ -149,7 +151,8 @@ async def test_agents_replace_themselves_under_load_and_no_request_fails(
         assert first.state is State.SUCCEEDED, first.cause
         assert await site.agents() == [__version__] * 3
         (tmp_path / "logs").mkdir(exist_ok=True)
-        async with LoadProcess(site.servers.traefik.url, RATE, STREAMS, tmp_path) as load:
+        url = site.servers.traefik.url
+        async with LoadProcess(url, RATE, STREAMS, tmp_path, USER_TOKEN) as load:
             assert await eventually(lambda: load.latest and load.latest.open >= STREAMS, 30)
             second = await site.rolled(published.second)
             final = await load.stop()

@@ -137,6 +137,24 @@ def test_service_starts_on_a_read_only_root_as_anybody(
     figure(f"image: {engine.images.get(image).attrs['Size'] / 1e6:.0f} MB")
 
 
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({}, "AUTH_MODE"),
+        ({"ENVIRONMENT": "local"}, "DEV_MOCK_TOKEN"),
+        ({"ENVIRONMENT": "staging"}, "DEV_MOCK_TOKEN"),
+    ],
+)
+def test_public_token_opens_no_container_that_others_can_reach(
+    engine: docker.DockerClient, image: str, told: dict[str, str], named: str
+) -> None:
+    given = told | {"DATABASE_URL": "postgresql://camp@127.0.0.1:1/camp"}
+    with pytest.raises(docker.errors.ContainerError) as refused:
+        engine.containers.run(image, ["serve"], environment=given, remove=True)
+    assert refused.value.exit_status == 1
+    assert f"Error: {named} " in str(refused.value.stderr)
+
+
 def test_migrations_run_from_the_image_alone(
     engine: docker.DockerClient, image: str, database_url: str
 ) -> None:

@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300, func_only=True)]
 @pytest.fixture
 def servers(migrated_database_url: str, redis_url: str, traefik: TraefikServer) -> dict[str, str]:
     """The environment of agents; the edge is `traefik`."""
-    return os.environ | {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url}
+    servers = {"DATABASE_URL": migrated_database_url, "REDIS_URL": redis_url}
+    return os.environ | servers | {"ENVIRONMENT": "local"}
 
 
 @pytest.fixture

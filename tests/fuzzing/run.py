@@ -18,7 +18,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from camp.config.settings import DEFAULT_MOCK_TOKEN
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN
 from controlplane.embedded.kept import free_port
 from controlplane.embedded.servers import start_postgres, start_redis
 from controlplane.schema.runner import upgrade
@@ -45,6 +45,7 @@ def fuzzed(folder: Path, cases: int, seed: int) -> int:
         port = free_port()
         (folder / "files").mkdir()
         environ = os.environ | {
+            "ENVIRONMENT": "local",
             "DATABASE_URL": url,
             "REDIS_URL": redis.url(),
             "LOG_LEVEL": "warning",

@@ -20,7 +20,7 @@ from tests.hosts import RealGround, only, processes, pulled, real_ground
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-SECRETS = {"SECRET_KEY": "not-a-secret-in-a-test-0123456789", "DEV_MOCK_TOKEN": "test-token"}
+SECRETS = {"DEV_MOCK_TOKEN": "test-token"}
 
 
 @pytest.fixture(scope="session")

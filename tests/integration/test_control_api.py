@@ -30,14 +30,14 @@ from controlplane.domain.errors import (
 )
 from controlplane.domain.model import Policy, State
 from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotReport
-from controlplane.domain.tokens import token_hash
+from controlplane.domain.tokens import token_hash, token_of
 from controlplane.ports.logs import LogAnswer
 from controlplane.wire import EventView, PutEnvironment
 from tests.ledgers import ENVIRONMENT, a_draft, a_release, a_start, furnish, lead
 from tests.served import Served, serving
 from tests.waiting import eventually
 
-TOKEN = "camp_test"
+TOKEN = token_of(bytes(32))
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,22 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 import psutil
 import pytest
 from click.testing import CliRunner
 
 from camp.database.engine import build_sessions
 from camp.files.commands import files as files_command
+from camp.files.owner import this_database
 from camp.files.storage import ObjectStorage
-from camp.files.sweep import sweep
+from camp.files.sweep import Permission, sweep
+from controlplane.adapters.postgres.engine import open_engine
+from controlplane.schema.runner import upgrade
 from tests.issuers import Issuer
 from tests.projects import become, made, plain
 from tests.service import USER, problem, running
@@ -242,33 +247,75 @@ async def test_sweep_deletes_old_orphans_only(client: httpx.AsyncClient, folder:
     (folder / "foreign").write_bytes(b"not ours")
     sessions = build_sessions(client.app.state.engine)  # type: ignore[attr-defined]
     storage = ObjectStorage(f"file://{folder}")
+    allowed = Permission(await this_database(sessions, "local"))
     now = datetime.now(UTC)
-    young = await sweep(sessions, storage, before=now - LATER, deadline_s=9)
+    young = await sweep(sessions, storage, allowed, before=now - LATER, deadline_s=9)
     assert (young.examined, young.orphans) == (4, ())
-    dry = await sweep(sessions, storage, before=now + LATER, deadline_s=9, dry_run=True)
+    dry = await sweep(sessions, storage, allowed, before=now + LATER, deadline_s=9, dry_run=True)
     assert (len(dry.orphans), dry.deleted, len(kept(folder))) == (2, 0, 4)
-    done = await sweep(sessions, storage, before=now + LATER, deadline_s=9)
+    done = await sweep(sessions, storage, allowed, before=now + LATER, deadline_s=9)
     assert (done.orphans, done.deleted, done.finished) == (dry.orphans, 2, True)
-    assert len(kept(folder)) == 2
-    late = await sweep(sessions, storage, before=now + LATER, deadline_s=0)
+    # What is left: the file, what is not ours, and whose storage this is.
+    assert len(kept(folder)) == 3
+    late = await sweep(sessions, storage, allowed, before=now + LATER, deadline_s=0)
     assert not late.finished
+
+
+async def test_sweep_from_another_database_deletes_nothing(
+    client: httpx.AsyncClient, folder: Path, database_url: str
+) -> None:
+    projects = [await made(client) for _ in range(3)]
+    files = [await uploaded(client, project) for project in projects]
+    sessions = build_sessions(client.app.state.engine)  # type: ignore[attr-defined]
+    await upgrade(database_url, say=lambda _: None)
+    engine = open_engine(database_url)
+    strangers = build_sessions(engine)
+    storage = ObjectStorage(f"file://{folder}")
+    mine = Permission(await this_database(sessions, "production"))
+    theirs = Permission(await this_database(strangers, "staging"))
+    assert not mine.owner.same_database(theirs.owner)
+    when: Any = {"before": datetime.now(UTC) + LATER, "deadline_s": 9}
+
+    # Nobody has said yet whose it is: that nothing in it is known here tells.
+    unclaimed = await sweep(strangers, storage, theirs, **when)
+    assert (unclaimed.deleted, len(unclaimed.orphans)) == (0, 3)
+    assert "3 of 3 files have no row" in unclaimed.refused
+    assert (await sweep(sessions, storage, mine, **when)).refused == ""
+
+    # From then on it is said, and no share of orphans decides.
+    forced = msgspec.structs.replace(theirs, force=True)
+    claimed = await sweep(strangers, storage, forced, **when)
+    assert claimed.deleted == 0
+    assert "belongs to" in claimed.refused
+    assert "of production" in claimed.refused
+    assert [(await client.get(f"{file}/content")).status_code for file in files] == [200] * 3
+
+    # A database that took the other's place says so, and still may not delete the most of it.
+    moved = msgspec.structs.replace(theirs, claim=True)
+    assert "3 of 3" in (await sweep(strangers, storage, moved, **when)).refused
+    both = msgspec.structs.replace(forced, claim=True)
+    assert (await sweep(strangers, storage, both, **when)).deleted == 3
+    assert "of staging" in (await sweep(sessions, storage, mine, **when)).refused
+    await engine.dispose()
 
 
 def test_sweep_is_a_command(
     migrated_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
     monkeypatch.setenv("DATABASE_URL", migrated_database_url)
     monkeypatch.setenv("STORAGE_URL", f"file://{tmp_path}")
     ran = CliRunner().invoke(files_command, ["sweep", "--dry-run", "--json"])
     assert (ran.exit_code, json.loads(ran.output)) == (
         0,
-        {"examined": 0, "orphans": [], "deleted": 0, "finished": True},
+        {"examined": 0, "orphans": [], "deleted": 0, "finished": True, "refused": ""},
     )
 
 
 def test_sweep_says_what_is_wrong_with_the_storage(
     migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "local")
     monkeypatch.setenv("DATABASE_URL", migrated_database_url)
     monkeypatch.setenv("STORAGE_URL", "s3://camp")
     nobody = "aws_endpoint=http://127.0.0.1:1,aws_region=x,aws_skip_signature=true"

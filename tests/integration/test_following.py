@@ -26,12 +26,14 @@ from controlplane.adapters.redis.lease import RedisLease
 from controlplane.adapters.registry.oci import registry_of
 from controlplane.domain.follow import Follow, StartMode
 from controlplane.domain.model import Kind, State
-from controlplane.domain.tokens import token_hash
+from controlplane.domain.tokens import token_hash, token_of
 from controlplane.leader.tenure import Tenure
 from controlplane.leader.watcher import Watcher
 from tests.fakes.registry import LABELS, FakeRegistry, fake_registry
 from tests.ledgers import ENVIRONMENT, a_draft, lead
 from tests.served import serving
+
+TOKEN = token_of(bytes(32))
 
 
 @dataclass
@@ -129,8 +131,8 @@ async def test_followed_repository_is_shown_with_its_tags_and_its_error(
     ground.registry.status = HTTPStatus.SERVICE_UNAVAILABLE
     await ground.look()
     async with serving(migrated_database_url, redis_url) as served:
-        await ground.ledger.add_operator("ann", token_hash("camp_token"))
-        environ = {"CAMP_URL": served.url, "CAMP_TOKEN": "camp_token"}
+        await ground.ledger.add_operator("ann", token_hash(TOKEN))
+        environ = {"CAMP_URL": served.url, "CAMP_TOKEN": TOKEN}
 
         async def camp(*args: str) -> str:
             result = await asyncio.to_thread(CliRunner().invoke, main, args, env=environ)
@@ -155,8 +157,8 @@ async def test_rule_is_applied_from_a_file_and_taken_back_with_it(
     rule = '[environments.local.follow]\nimage = "registry.example/camp"\ntags = "main-.*"\n'
     file = tmp_path / "environments.toml"
     async with serving(migrated_database_url) as served:
-        await ground.ledger.add_operator("ann", token_hash("camp_token"))
-        environ = {"CAMP_URL": served.url, "CAMP_TOKEN": "camp_token"}
+        await ground.ledger.add_operator("ann", token_hash(TOKEN))
+        environ = {"CAMP_URL": served.url, "CAMP_TOKEN": TOKEN}
         for text, wanted in ((place + rule, "main-.*"), (place, None)):
             file.write_text(text, encoding="utf-8")
             args = ("env", "apply", str(file))

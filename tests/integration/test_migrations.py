@@ -73,7 +73,7 @@ async def camp_migrate(url: str, *arguments: str) -> tuple[int, str, str]:
     """Exit code, output and errors of `camp migrate …` in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "camp", "migrate", *arguments),
-        env=os.environ | {"DATABASE_URL": url, "ENVIRONMENT": "development"},
+        env=os.environ | {"DATABASE_URL": url, "ENVIRONMENT": "local"},
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -11,11 +11,13 @@ import pytest
 
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.ledger import PostgresLedger
-from controlplane.domain.tokens import token_hash
+from controlplane.domain.tokens import token_hash, token_of
 from tests import previous
 from tests.ledgers import furnish
 from tests.previous import API, CONTROL, ask, read, spoken
 from tests.service import client_of, settings
+
+TOKEN = token_of(bytes(32))
 
 
 @pytest.fixture
@@ -94,10 +96,10 @@ async def test_control_api_is_read_by_its_tools(
 ) -> None:
     engine = open_engine(migrated_database_url)
     ledger = PostgresLedger(engine)
-    await ledger.add_operator("alice", token_hash("camp_test"))
+    await ledger.add_operator("alice", token_hash(TOKEN))
     await furnish(ledger, "1.0.0")
     await engine.dispose()
-    client.headers["authorization"] = "Bearer camp_test"
+    client.headers["authorization"] = f"Bearer {TOKEN}"
     for path, kind in (
         ("environments", previous.Environment),
         ("releases", previous.ReleaseView),

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from camp.auth.authenticator import Principal
+from camp.auth.identity import Principal
 from camp.cache import Cache
 from camp.database.engine import build_engine, build_sessions
 from camp.errors import LastManager, RoleTooLow

@@ -73,6 +73,12 @@ async def test_those_not_signed_in_are_counted_by_address(
         assert await statuses(client, 6, headers=wrong) == [401] * 5 + [429]
         elsewhere = wrong | {"x-forwarded-for": "198.51.100.2"}
         assert await statuses(client, 1, headers=elsewhere) == [401]
+        # Whoever has one address of a /64 has all the others.
+        found = []
+        for host in range(6):
+            mine = wrong | {"x-forwarded-for": f"[2001:db8::{host}]:4711"}
+            found += await statuses(client, 1, headers=mine)
+        assert found == [401] * 5 + [429]
         assert await statuses(client, 1) == [200]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from camp.server import QUIET_S
+from controlplane.adapters.postgres.engine import open_engine
 from tests.service import NO_DATABASE, PRODUCTION, USER, Instance, running
 from tests.waiting import wait_until
 
@@ -177,7 +179,7 @@ def test_wrong_settings_are_sentences_and_no_traceback(tmp_path: Path) -> None:
     [
         ("DEBUG", {"DEBUG": "true"}),
         ("AUTH_MODE", {"AUTH_MODE": "development"}),
-        ("SECRET_KEY", {"SECRET_KEY": "changeme"}),
+        ("CAMP_SMOKE_TOKEN", {"CAMP_SMOKE_TOKEN": "changeme"}),
         ("ALLOWED_ORIGINS", {"ALLOWED_ORIGINS": "*"}),
         ("ENTRA_TENANT_ID", {"ENTRA_TENANT_ID": ""}),
         ("ANTHROPIC_API_KEY", {"LLM_PROVIDER": "anthropic", "LLM_MODEL": "a-model"}),
@@ -219,6 +221,35 @@ def test_log_line_of_a_signed_in_request_names_the_user(
         assert (line["user"], line["bytes"]) == (response.json()["id"], len(response.content))
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "ALTER TABLE messages DROP COLUMN role CASCADE",
+        "ALTER TABLE messages ADD CONSTRAINT mute CHECK (content = '') NOT VALID",
+    ],
+)
+def test_what_users_say_is_in_no_log_line_when_it_cannot_be_kept(
+    tmp_path: Path, migrated_database_url: str, broken: str
+) -> None:
+    asyncio.run(executed(migrated_database_url, broken))
+    with running(tmp_path, migrated_database_url) as instance:
+        chats = f"{instance.url}/api/v1/chats"
+        chat_id = httpx.post(chats, json={}, headers=USER).json()["id"]
+        said = {"content": "between you and me"}
+        refused = httpx.post(f"{chats}/{chat_id}/stream", json=said, headers=USER)
+        assert refused.status_code >= 400
+        assert wait_until(lambda: "messages" in instance.log.read_text())
+        assert "between you and me" not in instance.log.read_text()
+        assert "between you and me" not in refused.text
+
+
+async def executed(url: str, sql: str) -> None:
+    engine = open_engine(url)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(sql)
+    await engine.dispose()
+
+
 def logged(instance: Instance, request_id: str) -> list[dict[str, object]]:
     return [line for line in instance.lines() if line.get("request_id") == request_id]
 
@@ -226,6 +257,7 @@ def logged(instance: Instance, request_id: str) -> list[dict[str, object]]:
 def serve(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parent.parent.parent)
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": root, "DATABASE_URL": NO_DATABASE}
+    environ |= {"ENVIRONMENT": "local"}
     return subprocess.run(
         [sys.executable, "-m", "camp", "serve", *arguments],
         env=environ | variables,

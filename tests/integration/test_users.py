@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from camp.auth.authenticator import DEV_IDENTITY, Identity, Principal, UserRole
+from camp.auth.authenticator import DEV_IDENTITY
+from camp.auth.identity import Identity, Principal, UserRole
 from camp.errors import LastSystemAdmin, SystemAdminOnly
 from camp.users.service import UserService
 from tests.service import client_of, own_id, problem, settings

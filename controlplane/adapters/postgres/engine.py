@@ -32,5 +32,10 @@ def open_engine(database_url: str, name: str = "camp control plane") -> AsyncEng
     }
     arguments = {"timeout": CONNECT_TIMEOUT_S} | arguments | {"server_settings": settings}
     return create_async_engine(
-        url, pool_size=2, max_overflow=2, pool_timeout=CONNECT_TIMEOUT_S, connect_args=arguments
+        url,
+        pool_size=2,
+        max_overflow=2,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        connect_args=arguments,
+        hide_parameters=True,  # they name hashes of tokens
     )

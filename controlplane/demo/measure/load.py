@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import time
@@ -283,7 +284,11 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, default=150.0, help="requests a second")
     parser.add_argument("--streams", type=int, default=20, help="chat streams open at once")
-    parser.add_argument("--token", default="camp-dev-token", help="bearer token of the service")
+    parser.add_argument(
+        "--token",
+        default=os.environ.get("DEV_MOCK_TOKEN", "camp-dev-token"),
+        help="bearer token of the service; or DEV_MOCK_TOKEN",
+    )
     given = parser.parse_args()
     import signal
 

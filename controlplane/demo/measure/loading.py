@@ -10,6 +10,7 @@ from typing import Self
 
 import msgspec
 
+from camp.config.sign_in import DEFAULT_MOCK_TOKEN
 from controlplane.demo.measure.load import Status
 from controlplane.demo.stage import DemoFailed
 from controlplane.demo.sweeper import mark
@@ -22,9 +23,18 @@ STOP_DEADLINE_S = 40.0
 class LoadProcess:
     """`async with` it; `latest` is the newest status. Leaving ends the load at once."""
 
-    def __init__(self, url: str, rate: float, streams: int, folder: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        rate: float,
+        streams: int,
+        folder: Path,
+        token: str = DEFAULT_MOCK_TOKEN,
+    ) -> None:
         self.latest: Status | None = None
         self._url, self._rate, self._streams, self._folder = url, rate, streams, folder
+        # Not an argument: those of a process are everybody's to read.
+        self._token = {"DEV_MOCK_TOKEN": token}
         self._log = folder / "logs" / "load.log"
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -37,7 +47,7 @@ class LoadProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env=environment() | mark(self._folder),
+                env=environment() | mark(self._folder) | self._token,
                 cwd=self._folder,
                 start_new_session=True,
                 limit=2**20,

@@ -34,10 +34,9 @@ def test_production_example_is_refused_until_it_is_filled(tmp_path: Path) -> Non
     with pytest.raises(SettingsError) as refused:
         load({"ENVIRONMENT": "production"}, copied("production", tmp_path))
     named = {fault.split()[0] for fault in refused.value.faults}
-    assert {"DATABASE_URL", "SECRET_KEY", "ENTRA_TENANT_ID", "ENTRA_AUDIENCE"} <= named
+    assert {"DATABASE_URL", "ENTRA_TENANT_ID", "ENTRA_AUDIENCE"} <= named
     filled = {
         "DATABASE_URL": "postgresql://camp:pw@db/camp?sslmode=verify-full",
-        "SECRET_KEY": "kUr0ZqJmW3xv8TgYpLd2NcB6sEaH9fQi4oMw1RjX",
         "ENTRA_TENANT_ID": "11111111-2222-3333-4444-555555555555",
         "ENTRA_AUDIENCE": "api://camp",
         "LLM_MODEL": "a-model",

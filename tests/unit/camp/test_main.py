@@ -11,14 +11,14 @@ DATABASE_URL = "postgresql://camp:hunter2@db/camp"
 
 
 def ran(*arguments: str, **variables: str) -> Result:
-    environ = {"ENVIRONMENT": "development", "DATABASE_URL": DATABASE_URL} | variables
+    environ = {"ENVIRONMENT": "local", "DATABASE_URL": DATABASE_URL} | variables
     return CliRunner().invoke(main, arguments, env=environ)
 
 
 def test_complete_settings_are_confirmed() -> None:
     result = ran("settings", "check")
     assert result.exit_code == 0
-    assert result.output == "The settings for development are complete.\n"
+    assert result.output == "The settings for local are complete.\n"
 
 
 def test_every_wrong_setting_is_a_line_on_stderr() -> None:

@@ -7,9 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
+from camp.config.settings import load
+from camp.errors import SettingsError
 from camp.server import KEEP_ALIVE_S
 from controlplane.embedded.servers import TRAEFIK_CONFIG
+from tests import service
 from tests.images import ROOT
 
 CONTAINERS = ROOT / "containers"
@@ -36,6 +40,29 @@ def test_no_secret_has_a_default(file: Path) -> None:
     assert found == []
     literal = re.findall(r"(?:PASSWORD|SECRET\w*|TOKEN): (?!\$\{\w+:\?)\S.*", file.read_text())
     assert literal == []
+
+
+def test_everything_of_camp_gets_every_setting_of_the_file() -> None:
+    """A list of variables beside the file is how production once lacked the directory's ids."""
+    compose = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())
+    ours = {name: each for name, each in compose["services"].items() if "CAMP_" in str(each)}
+    assert set(ours) == {"migrate", "control", "environment", "agent"}
+    assert [each["env_file"] for each in ours.values()] == [[".env"]] * 4
+    assert ours["control"]["environment"]["RUN_WORKERS"] == "0"
+
+
+def test_example_says_what_production_cannot_do_without() -> None:
+    lines = (CONTAINERS / "example.env").read_text().splitlines()
+    named = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    production = named | {"ENVIRONMENT": "production", "AUTH_MODE": "production"}
+    with pytest.raises(SettingsError) as refused:
+        load(production, Path("no-such-folder"))
+    missing = {fault.split()[0] for fault in refused.value.faults}
+    assert missing == {"DATABASE_URL", "ENTRA_TENANT_ID", "ENTRA_AUDIENCE"}
+    assert missing <= set(named)
+    filled = {name: value for name, value in service.PRODUCTION.items() if name in missing}
+    filled["DATABASE_URL"] = "postgresql://camp:pw@postgres:5432/camp"
+    assert load(production | filled, Path("no-such-folder")).database_allow_plaintext
 
 
 @pytest.mark.parametrize("file", TRAEFIK, ids=lambda file: file.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from camp.auth.authenticator import Authenticator, Identity, Principal
+from camp.auth.authenticator import Authenticator
+from camp.auth.identity import Identity, Principal
 from camp.database.engine import uuid7
 from tests.issuers import Issuer
 from tests.service import settings

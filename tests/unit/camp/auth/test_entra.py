@@ -13,11 +13,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from camp.auth import jwks
-from camp.auth.authenticator import Identity
 from camp.auth.entra import EntraTokens
+from camp.auth.identity import Identity
 from camp.auth.jwks import KeySet
 from camp.errors import SignInUnavailable, TokenExpired, TokenInvalid
-from tests.issuers import Issuer, issuing, key
+from tests.issuers import AUDIENCE, TENANT, Issuer, issuing, key
 from tests.service import NO_DATABASE, client_of, settings
 from tests.waiting import eventually
 
@@ -36,8 +36,8 @@ def issuer() -> Iterator[Issuer]:
         yield made
 
 
-def verifier(issuer: Issuer, clock: Clock | None = None) -> EntraTokens:
-    made = settings(NO_DATABASE, **issuer.variables)
+def verifier(issuer: Issuer, clock: Clock | None = None, /, **variables: str) -> EntraTokens:
+    made = settings(NO_DATABASE, **(issuer.variables | variables))
     return EntraTokens(made, KeySet(f"{issuer.url}/keys", clock or Clock()))
 
 
@@ -74,6 +74,93 @@ async def test_names_are_made_fit_for_the_database(issuer: Issuer) -> None:
 async def test_token_with_a_wrong_claim_is_refused(issuer: Issuer, claims: dict[str, Any]) -> None:
     with pytest.raises(TokenInvalid):
         await verifier(issuer).identity(issuer.token(**claims))
+
+
+ROLES = {"ENTRA_REQUIRED_ROLES": "Camp.Use, Camp.Run"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "claims"),
+    [
+        ({}, {"scp": None}),
+        ({}, {"scp": ""}),
+        ({}, {"scp": "User.Read"}),
+        ({}, {"scp": "access_as_user_of_another"}),
+        ({}, {"scp": ["access_as_user"]}),
+        ({}, {"scp": None, "roles": ["access_as_user"]}),
+        ({"ENTRA_REQUIRED_SCOPE": "Camp.Read"}, {"scp": "access_as_user"}),
+        (ROLES, {"scp": None, "roles": ["USER"]}),
+        (ROLES, {"scp": "Camp.Use", "roles": None}),
+    ],
+    ids=str,
+)
+async def test_token_without_the_scope_or_an_app_role_is_refused(
+    issuer: Issuer, settings: dict[str, str], claims: dict[str, Any]
+) -> None:
+    with pytest.raises(TokenInvalid, match="scope"):
+        await verifier(issuer, **settings).identity(issuer.token(**claims))
+
+
+@pytest.mark.parametrize(
+    ("settings", "claims"),
+    [
+        ({"ENTRA_REQUIRED_SCOPE": "Camp.Read"}, {"scp": "User.Read Camp.Read"}),
+        (ROLES, {"scp": None, "roles": ["Camp.Run"]}),
+        (ROLES, {"scp": "access_as_user", "roles": None}),
+    ],
+    ids=str,
+)
+async def test_scope_or_one_of_the_app_roles_is_enough(
+    issuer: Issuer, settings: dict[str, str], claims: dict[str, Any]
+) -> None:
+    identity = await verifier(issuer, **settings).identity(issuer.token(**claims))
+    assert identity.subject == "ada-oid"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"azp": None},
+        {"nonce": "n-1"},
+        {"at_hash": "h"},
+        {"c_hash": "h"},
+        # An app role is in both kinds of tokens.
+        {"azp": None, "scp": None, "roles": ["Camp.Use"]},
+    ],
+    ids=str,
+)
+async def test_id_token_is_refused_whatever_it_lists(
+    issuer: Issuer, claims: dict[str, Any]
+) -> None:
+    with pytest.raises(TokenInvalid, match="ID token"):
+        await verifier(issuer, **ROLES).identity(issuer.token(**claims))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": f"https://sts.windows.net/{TENANT}/", "ver": "1.0", "azp": None, "appid": "a"},
+        {"iss": f"https://login.microsoftonline.com/{TENANT}/v2.0", "ver": "2.0"},
+        {"aud": "22222222-2222-3333-4444-555555555555"},
+    ],
+    ids=str,
+)
+async def test_both_versions_of_the_tenants_access_tokens_are_taken(
+    issuer: Issuer, claims: dict[str, Any]
+) -> None:
+    both = {"ENTRA_ISSUER": "", "ENTRA_AUDIENCE": f"{AUDIENCE}, {claims.get('aud', 'x')}"}
+    token = issuer.token(**({"iss": f"https://sts.windows.net/{TENANT}/"} | claims))
+    identity = await verifier(issuer, **both).identity(token)
+    assert identity.subject == "ada-oid"
+
+
+@pytest.mark.parametrize("other", ["99999999-2222-3333-4444-555555555555", "common"])
+@pytest.mark.parametrize(
+    "issued", ["https://sts.windows.net/{}/", "https://login.microsoftonline.com/{}/v2.0"]
+)
+async def test_issuer_of_another_tenant_is_refused(issuer: Issuer, issued: str, other: str) -> None:
+    with pytest.raises(TokenInvalid, match="issuer"):
+        await verifier(issuer, ENTRA_ISSUER="").identity(issuer.token(iss=issued.format(other)))
 
 
 async def test_expiry_has_a_small_leeway(issuer: Issuer) -> None:

@@ -52,16 +52,20 @@ async def test_drain_ends_event_streams() -> None:
         assert lifecycle.idle
 
 
+AGENT = {"authorization": "Bearer agent-token"}
+
+
 @pytest.mark.parametrize(
     ("peer", "headers", "status"),
     [
-        ("127.0.0.1", {}, 202),
-        ("::1", {}, 202),
+        ("127.0.0.1", AGENT, 202),
+        # Once there is a token, being on this machine is no longer enough.
+        ("127.0.0.1", {}, 401),
+        ("::1", {}, 401),
         ("10.0.0.9", {}, 401),
-        ("10.0.0.9", {"authorization": "Bearer agent-token"}, 202),
+        ("10.0.0.9", AGENT, 202),
         ("10.0.0.9", {"authorization": "Bearer wrong"}, 401),
-        ("127.0.0.1", {"x-forwarded-for": "10.0.0.9"}, 401),
-        ("127.0.0.1", {"x-forwarded-for": "x", "authorization": "Bearer agent-token"}, 202),
+        ("127.0.0.1", AGENT | {"x-forwarded-for": "x"}, 403),
         ("unix", {}, 401),
     ],
 )
@@ -72,6 +76,28 @@ async def test_only_this_host_or_its_agent_may_drain(
     async with client_of(made, history=HISTORY, peer=peer) as client:
         response = await client.post("/internal/drain", json=DRAIN, headers=headers)
         assert response.status_code == status
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+async def test_without_an_agent_token_this_machine_drains(peer: str) -> None:
+    async with client_of(settings(), history=HISTORY, peer=peer) as client:
+        assert (await client.post("/internal/drain", json=DRAIN)).status_code == 202
+
+
+# What Traefik adds, what HAProxy adds with `option forwardfor`, and the standards.
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Forwarded", "Via"]
+)
+async def test_what_came_through_an_edge_reaches_neither_metrics_nor_drain(header: str) -> None:
+    async with client_of(settings(), history=HISTORY) as client:
+        through = {header: "203.0.113.9"}
+        metrics = await client.get("/metrics", headers=through)
+        assert (metrics.status_code, metrics.json()["code"]) == (403, "forbidden")
+        assert "this instance itself" in metrics.json()["detail"]
+        drained = await client.post("/internal/drain", json=DRAIN, headers=through)
+        assert drained.status_code == 403
+        assert (await client.get("/metrics")).status_code == 200
+        assert (await client.get("/health", headers=through)).json()["draining"] is False
 
 
 async def test_without_an_agent_token_nobody_drains_from_afar() -> None:

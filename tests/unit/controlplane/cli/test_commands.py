@@ -23,7 +23,8 @@ max_surge = 1
 
 
 def camp(*args: str, **environ: str) -> Result:
-    clean = {"CAMP_URL": "http://127.0.0.1:1", "CAMP_TOKEN": "t", "DATABASE_URL": ""} | environ
+    clean = {"CAMP_URL": "http://127.0.0.1:1", "CAMP_TOKEN": "t", "DATABASE_URL": ""}
+    clean |= {"ENVIRONMENT": "local"} | environ
     return CliRunner().invoke(main, args, env=clean, prog_name="camp")
 
 

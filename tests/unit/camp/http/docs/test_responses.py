@@ -40,7 +40,7 @@ OWN = {
     ("get", f"{PROJECT}/files/{{file_id}}"): "404",
     ("get", f"{PROJECT}/files/{{file_id}}/content"): "400 404 416",
     ("delete", f"{PROJECT}/files/{{file_id}}"): "403 404",
-    ("post", f"{API}/runs"): "400 413 422",
+    ("post", f"{API}/runs"): "400 403 413 422",
     ("get", f"{API}/runs"): "400",
     ("get", f"{API}/runs/{{run_id}}"): "404",
     ("post", f"{API}/runs/{{run_id}}/cancel"): "404",
