@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -58,7 +59,9 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
     after = advance(before, plan, seen.now) if before else None
     if before is not None and after is not None:
         draft.events.extend(_news(before, after, plan))
-    if not draft.events and after == before:
+    lost = frozenset(reading.edge for reading in fleet.lost)
+    draft.events.extend(_edge_news(seen, fleet))
+    if not draft.events and after == before and lost == seen.lost_edges:
         return None
     return Changes(
         rollout=after if after != before else None,
@@ -71,6 +74,7 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
         events=tuple(draft.events),
         held=_held(seen.environment, after) if after is not None and before != after else None,
         moves=bool(plan.actions) or (before is not None and plan.state is not before.state),
+        lost_edges=lost if lost != seen.lost_edges else None,
     )
 
 
@@ -101,6 +105,17 @@ def _news(before: Rollout, after: Rollout, plan: Plan) -> list[tuple[str, str]]:
     if after.blocker is not None and after.blocker != before.blocker:
         return [("blocker", after.blocker.sentence)]
     return []
+
+
+def _edge_news(seen: Snapshot, fleet: Fleet) -> Iterator[tuple[str, str]]:
+    for reading in fleet.lost:
+        if reading.edge not in seen.lost_edges:
+            waits = reading in fleet.unconfirmed
+            does = "nothing is replaced before it does" if waits else "rollouts go on without it"
+            yield "edge", f"edge {reading.edge} does not confirm the routing table; {does}"
+    back = seen.lost_edges.difference(reading.edge for reading in fleet.lost)
+    for edge in sorted(back.intersection(seen.environment.edges)):
+        yield "edge", f"edge {edge} confirms the routing table again"
 
 
 def _draft(seen: Snapshot, fleet: Fleet, actions: tuple[Action, ...]) -> _Draft:

@@ -13,7 +13,10 @@ from controlplane.domain.routing import EdgeReading, Member, Table
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One slot, goal and report laid side by side. `phase` is None while nothing was reported."""
+    """One slot, goal and report laid side by side. `phase` is None while nothing was reported.
+
+    `unreached_by` are the edges that send traffic to it and cannot reach it.
+    """
 
     host: str
     slot: int
@@ -27,6 +30,7 @@ class Instance:
     member: Member | None
     silent: bool
     detail: str = ""
+    unreached_by: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -34,12 +38,13 @@ class Instance:
 
     @property
     def available(self) -> bool:
-        """Admitted and ready, by a report that can still be believed."""
+        """Admitted, ready by a report that can still be believed, and within reach of the edges."""
         return (
             self.member is not None
             and self.member.address == self.address
             and self.phase in SERVING
             and not self.silent
+            and not self.unreached_by
         )
 
 
@@ -73,21 +78,28 @@ class Host:
 class Fleet:
     """One look at an environment: the only thing that decisions are made from.
 
-    `leader` is the host whose agent looks, empty where nobody leads.
+    `leader` is the host whose agent looks, empty where nobody leads. `unconfirmed` are the edges
+    that still have to confirm the table, `lost` those that have not for too long.
     """
 
     hosts: tuple[Host, ...]
     instances: tuple[Instance, ...]
     table: Table
     unconfirmed: tuple[EdgeReading, ...] = ()
+    lost: tuple[EdgeReading, ...] = ()
     jobs: tuple[Job, ...] = ()
     schema: frozenset[str] = field(default_factory=frozenset)
     leader: str = ""
 
     @property
     def confirmed(self) -> bool:
-        """Every edge answered with the intended revision."""
+        """Every edge that is waited for serves the intended table."""
         return not self.unconfirmed
+
+    @property
+    def held_by_edge(self) -> bool:
+        """An edge that is waited for has been away for too long to come back in this step."""
+        return any(reading in self.lost for reading in self.unconfirmed)
 
     @property
     def available(self) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+from controlplane.domain import edges
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import SlotGoal
 from controlplane.domain.protocol import PROTOCOL, skewed
@@ -14,10 +18,12 @@ SILENT_AFTER_S = 4.0
 
 
 def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = "") -> Fleet:
-    """The fleet as it can be believed now, by the agent of host `leader`.
-
-    An edge without the intended revision is unconfirmed.
-    """
+    """The fleet as it can be believed now, by the agent of host `leader`."""
+    policy = (snapshot.rollout or snapshot.environment).policy
+    unconfirmed = _unconfirmed(snapshot.table, readings)
+    lost = edges.lost(unconfirmed, snapshot.lost_edges, policy)
+    waited = edges.required(unconfirmed, lost, policy, len(readings))
+    unreached = _unreached(r for r in readings if r in waited or r not in unconfirmed)
     hosts = tuple(_host(row, snapshot.now) for row in snapshot.hosts)
     members = {(m.host, m.slot): m for m in snapshot.table.members}
     goals: dict[str, dict[int, SlotGoal]] = {row.name: {} for row in snapshot.hosts}
@@ -25,12 +31,13 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         goals.setdefault(goal.host, {})[goal.slot] = goal
     instances: list[Instance] = []
     for row, host in zip(snapshot.hosts, hosts, strict=True):
-        instances.extend(_instances(row, host, goals[row.name], members))
+        instances.extend(_instances(row, host, goals[row.name], members, unreached))
     return Fleet(
         hosts=hosts,
         instances=tuple(instances),
         table=snapshot.table,
-        unconfirmed=_unconfirmed(snapshot.table, readings),
+        unconfirmed=waited,
+        lost=lost,
         jobs=snapshot.jobs,
         schema=snapshot.schema,
         leader=leader,
@@ -38,7 +45,16 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
 
 
 def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeReading, ...]:
-    return tuple(r for r in readings if r.revision != table.revision)
+    return edges.behind(readings, table)
+
+
+def _unreached(readings: Iterable[EdgeReading]) -> dict[str, tuple[str, ...]]:
+    """Which edges cannot reach an address."""
+    by_address: dict[str, tuple[str, ...]] = {}
+    for reading in readings:
+        for address in reading.down:
+            by_address[address] = (*by_address.get(address, ()), reading.edge)
+    return by_address
 
 
 def _host(row: HostRow, now: float) -> Host:
@@ -69,11 +85,18 @@ def _instances(
     host: Host,
     goals: dict[int, SlotGoal],
     members: dict[tuple[str, int], Member],
+    unreached: dict[str, tuple[str, ...]],
 ) -> list[Instance]:
     reports = {s.slot: s for s in row.report.slots} if row.report else {}
-    return [
+    found = [
         _instance(host, slot, goals.get(slot), reports.get(slot), members.get((host.name, slot)))
         for slot in sorted(goals.keys() | reports.keys())
+    ]
+    if not unreached:
+        return found
+    return [
+        replace(i, unreached_by=unreached[i.address]) if i.member and i.address in unreached else i
+        for i in found
     ]
 
 

@@ -37,6 +37,13 @@ class Kind(StrEnum):
     ROLLBACK = "rollback"
 
 
+class EdgesRequired(StrEnum):
+    """Which edges must confirm a table: every one, or those that are not lost."""
+
+    ALL = "all"
+    ANY = "any"
+
+
 class OnFailure(StrEnum):
     """What a rollout does by itself when its target does not hold."""
 
@@ -95,6 +102,8 @@ class Policy:
     drain_deadline_s: float = 60.0
     stop_grace_s: float = 10.0
     host_silence_s: float = 15.0
+    edges_required: EdgesRequired = EdgesRequired.ALL
+    edge_silence_s: float = 15.0
     max_restarts: int = 3
     preflight_deadline_s: float = 600.0
     approval_deadline_s: float = 86_400.0

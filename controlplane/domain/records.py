@@ -31,7 +31,7 @@ class HostRow:
 class Snapshot:
     """One consistent look at an environment; `now` is database time in seconds.
 
-    `rollout` is the active one, or None.
+    `rollout` is the active one, or None; `lost_edges` have not confirmed a table for long.
     """
 
     now: float
@@ -42,6 +42,7 @@ class Snapshot:
     table: Table
     jobs: tuple[Job, ...]
     schema: frozenset[str]
+    lost_edges: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Changes:
     `slots` are upserts, `freed` deletes; hosts named in either, in `images` (the new whole list
     of a host), in `jobs` or in `agents` get a new desired version. `events` are (kind, message)
     for the log. `held`: the release the environment now runs, and the one to go back to. `moves`
-    is false when only the explanation of a wait has changed.
+    is false when only the explanation of a wait has changed. `lost_edges`: the new whole set.
     """
 
     rollout: Rollout | None = None
@@ -64,3 +65,4 @@ class Changes:
     held: tuple[Release, Release | None] | None = None
     moves: bool = True
     agents: tuple[tuple[str, AgentGoal], ...] = ()
+    lost_edges: frozenset[str] | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import structlog
 
 from controlplane.domain.actions import Plan
 from controlplane.domain.changes import changes
@@ -14,10 +16,14 @@ from controlplane.domain.look import look
 from controlplane.domain.model import State
 from controlplane.domain.planner import plan, settle
 from controlplane.domain.records import Changes, Snapshot
+from controlplane.domain.routing import EdgeReading
+from controlplane.leader.edges import EdgeWatch
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
 from controlplane.ports.routing import Routing
 from controlplane.ports.store import Store
+
+log = structlog.get_logger(__name__)
 
 FOLLOW_S = 0.5
 LOOK_S = 1.0
@@ -38,6 +44,10 @@ class Leader:
     # An agent that is being replaced leaves the lead to one that is not.
     abstains: Callable[[], bool] = lambda: False
     followed: int = 0
+    watch: EdgeWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = EdgeWatch(self.tenure.clock)
 
     async def tick(self) -> float:
         """One look and at most one step. Returns the seconds until the next look.
@@ -52,6 +62,7 @@ class Leader:
             await self.tenure.step_down()
             if not await self.tenure.campaign():
                 return FOLLOW_S
+            self.watch.reset()
         try:
             return await self._step()
         except Fenced:
@@ -63,7 +74,7 @@ class Leader:
     async def _step(self) -> float:
         seen = await self.store.observe()
         await self._publish(seen)
-        readings = await self.routing.readings(seen.environment.edges)
+        readings = await self._readings(seen)
         fleet = look(seen, readings, self.tenure.host)
         decided = decide(seen, fleet)
         step = changes(seen, fleet, decided)
@@ -83,6 +94,23 @@ class Leader:
         if published == seen.table.revision:
             return
         await self.routing.publish(seen.table, self._epoch())
+
+    async def _readings(self, seen: Snapshot) -> tuple[EdgeReading, ...]:
+        """What the edges say, and how long it has been wrong; those that lag are woken."""
+        if self.watch.cause is None:
+            await self._ask_cause()
+        found = await self.routing.readings(seen.environment.edges)
+        readings = self.watch.timed(found, seen.table)
+        if self.watch.due(readings):
+            await self._ask_cause()
+            await self.routing.publish(seen.table, self._epoch())
+            await self.routing.touch()
+        return readings
+
+    async def _ask_cause(self) -> None:
+        before, self.watch.cause = self.watch.cause, await self.routing.lacking()
+        if self.watch.cause and self.watch.cause != before:
+            log.warning("edges_hear_nothing", detail=self.watch.cause)
 
     async def _record(self, seen: Snapshot, fleet: Fleet, decided: Plan, step: Changes) -> None:
         """Write the step and wake the hosts it concerns."""

@@ -18,9 +18,23 @@ class Routing(Protocol):
         ...
 
     async def published(self) -> int | None:
-        """The revision in the store; None when the store was emptied. Raises BusUnavailable."""
+        """The revision in the store; None when anything of its table is missing there.
+
+        Raises BusUnavailable.
+        """
+        ...
+
+    async def touch(self) -> None:
+        """Wake edges that have missed a change; nothing changes. Raises BusUnavailable."""
+        ...
+
+    async def lacking(self) -> str:
+        """What keeps edges from hearing of changes, and the remedy; "" when nothing is known.
+
+        Raises BusUnavailable.
+        """
         ...
 
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
-        """Ask each edge which revision it serves; one that fails says None. Never raises."""
+        """Ask each edge what it serves; one that fails says None. Never raises."""
         ...

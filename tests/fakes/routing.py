@@ -16,7 +16,9 @@ class FakeEdge:
 
     Like the real one it keeps its last table when Redis is gone or emptied. `down`: its API does
     not answer, traffic still flows by `table`. `stuck`: it does not follow; once it is free again
-    it follows the newest table after `delay_s`.
+    it follows the newest table after `delay_s`. `deaf`: it hears of no change until it is woken.
+    `dead`: it answers nothing and serves nobody, and never will. `unreachable` are addresses that
+    it cannot reach.
     """
 
     def __init__(self, world: World, name: str, delay_s: float = 0.0) -> None:
@@ -24,6 +26,10 @@ class FakeEdge:
         self.name = name
         self.delay_s = delay_s
         self.down = False
+        self.dead = False
+        self.deaf = False
+        self.unreachable: frozenset[str] = frozenset()
+        self._missed: Table | None = None
         self._stuck = False
         self._table: Table | None = None
         self._pending: deque[tuple[float, Table]] = deque()
@@ -31,6 +37,8 @@ class FakeEdge:
     @property
     def table(self) -> Table | None:
         """What traffic follows right now; None before the first table."""
+        if self.dead:
+            return None
         if self._pending and not self._stuck:
             self._follow()
         return self._table
@@ -56,15 +64,25 @@ class FakeEdge:
 
     def offer(self, table: Table) -> None:
         """A table was written to the store that this edge watches."""
+        if self.deaf:
+            self._missed = table
+            return
         self._pending.append((self._world.now + self.delay_s, table))
 
+    def wake(self) -> None:
+        """A key was touched: the edge looks again."""
+        missed, self._missed = self._missed, None
+        if missed is not None:
+            self._pending.append((self._world.now + self.delay_s, missed))
+
     def reading(self) -> EdgeReading:
-        if self.down:
+        if self.down or self.dead:
             return EdgeReading(self.name, None, "the edge does not answer")
         table = self.table
         if table is None:
             return EdgeReading(self.name, None, "the edge has no table of this environment")
-        return EdgeReading(self.name, table.revision)
+        servers = table.addresses
+        return EdgeReading(self.name, table.revision, "", servers, servers & self.unreachable)
 
 
 class FakeRouting:
@@ -79,9 +97,11 @@ class FakeRouting:
         self._redis = redis
         self._point = redis.world.point
         self.edges = tuple(edges)
+        self.lacks = ""
         self.on_publish: Callable[[int, int], None] = lambda revision, epoch: None
         self._epoch_key = f"camp:{environment}:routing:epoch"
         self._revision_key = f"camp:{environment}:routing:revision"
+        self._table_key = f"camp:{environment}:routing:table"
 
     async def publish(self, table: Table, epoch: int) -> None:
         await self._point("routing.publish")
@@ -89,6 +109,7 @@ class FakeRouting:
         self._fence(table, epoch)
         self._redis.put(self._epoch_key, epoch)
         self._redis.put(self._revision_key, table.revision)
+        self._redis.put(self._table_key, table)
         self.on_publish(table.revision, epoch)
         for edge in self.edges:
             edge.offer(table)
@@ -105,8 +126,23 @@ class FakeRouting:
         await self._point("routing.published")
         self._redis.check()
         revision: int | None = self._redis.get(self._revision_key)
+        if self._redis.get(self._table_key) is None:
+            revision = None
         await self._point("routing.published.done")
         return revision
+
+    async def touch(self) -> None:
+        await self._point("routing.touch")
+        self._redis.check()
+        for edge in self.edges:
+            edge.wake()
+        await self._point("routing.touch.done")
+
+    async def lacking(self) -> str:
+        await self._point("routing.lacking")
+        self._redis.check()
+        await self._point("routing.lacking.done")
+        return self.lacks
 
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
         await self._point("routing.readings")

@@ -38,6 +38,7 @@ class FakeStore:
             name: HostRow(name, 0, (), None, 0, 0.0) for name in sorted(environment.hosts)
         }
         self.table = Table()
+        self.lost_edges: frozenset[str] = frozenset()
         self.jobs: dict[str, Job] = {}
         self.schema: frozenset[str] = frozenset()
         self.events: list[tuple[str, str]] = []
@@ -149,6 +150,7 @@ class FakeStore:
             self.table,
             self._jobs() if self.jobs else (),
             self.schema,
+            self.lost_edges,
         )
 
     def _up(self) -> None:
@@ -221,6 +223,8 @@ class FakeStore:
             self._goals = None
         if changes.table is not None:
             self.table = changes.table
+        if changes.lost_edges is not None:
+            self.lost_edges = changes.lost_edges
         if changes.rollout is not None and self.rollout is not None:
             self.rollout = replace(changes.rollout, version=self.rollout.version + 1)
         if changes.held is not None:

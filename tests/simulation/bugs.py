@@ -11,6 +11,7 @@ from typing import Any
 
 from controlplane.agent import status
 from controlplane.domain import look as look_module
+from controlplane.domain import planner
 from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
 from controlplane.domain.fleet import Fleet
@@ -70,12 +71,22 @@ def _resume_old_plan() -> list[Patch]:
     ]
 
 
+def _readmit_needs_all_edges() -> list[Patch]:
+    """What is healthy waits for every edge before it may serve again."""
+    readmit = rolling.readmit
+    return [
+        (planner, "readmit", lambda fleet: readmit(fleet) if fleet.confirmed else ()),
+        (Fleet, "held_by_edge", property(lambda fleet: False)),
+    ]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
     "admit-any-version": _admit_any_version,
     "ignore-down": _ignore_down,
     "resume-old-plan": _resume_old_plan,
+    "readmit-needs-all-edges": _readmit_needs_all_edges,
 }
 
 

@@ -43,7 +43,8 @@ SELECT json_build_object(
     'jobs', (
         SELECT coalesce(json_agg(job ORDER BY id), '[]')
         FROM jobs WHERE environment = e.name AND rollout = r.id),
-    'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history))::text
+    'schema', (SELECT coalesce(json_agg(revision), '[]') FROM schema_history),
+    'lost_edges', (SELECT lost_edges FROM routing WHERE environment = e.name))::text
 FROM environments e
 LEFT JOIN rollouts r ON r.environment = e.name AND r.finished_at IS NULL
 WHERE e.name = :environment
@@ -162,6 +163,10 @@ WHERE environment = :environment AND CAST(:touched AS jsonb) ? name
 PUT_TABLE = text("""
 UPDATE routing SET revision = :revision, members = CAST(:members AS jsonb)
 WHERE environment = :environment
+""")
+
+PUT_LOST_EDGES = text("""
+UPDATE routing SET lost_edges = CAST(:edges AS jsonb) WHERE environment = :environment
 """)
 
 PUT_ROLLOUT = text("""
@@ -292,6 +297,8 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     if changes.table is not None:
         table = changes.table
         todo.append((PUT_TABLE, {"revision": table.revision, "members": _json(table.members)}))
+    if changes.lost_edges is not None:
+        todo.append((PUT_LOST_EDGES, {"edges": _json(sorted(changes.lost_edges))}))
     if changes.rollout is not None and seen.rollout is not None:
         values = _rollout_values(changes.rollout, seen.rollout.version)
         todo.append((PUT_ROLLOUT, values))

@@ -139,13 +139,14 @@ hosts = Table(
     Column("agent", JSONB(none_as_null=True)),
 )
 
-# members: array of Member.
+# members: array of Member; lost_edges: those of the environment's edges that do not confirm.
 routing = Table(
     "routing",
     metadata,
     Column("environment", ForeignKey("environments.name", ondelete="CASCADE"), primary_key=True),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Column("members", JSONB(none_as_null=True), nullable=False, server_default="[]"),
+    Column("lost_edges", JSONB(none_as_null=True), nullable=False, server_default="[]"),
 )
 
 # job: the whole Job; rollout is what its id begins with.

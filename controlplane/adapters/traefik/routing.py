@@ -16,9 +16,10 @@ from typing import Any, Self
 
 import httpx
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from controlplane.adapters.redis.client import translated
-from controlplane.adapters.traefik.table import REVISION_HEADER, Route, render
+from controlplane.adapters.traefik.table import REVISION_HEADER, SCHEME, Route, render, revision_key
 from controlplane.domain.errors import Fenced, Stale
 from controlplane.domain.routing import EdgeReading, Table
 
@@ -53,6 +54,32 @@ return {0, revision}
 """
 
 
+# The keys are looked for where they are: a table of ten thousand servers costs some milliseconds.
+PUBLISHED = """
+local revision = redis.call('GET', KEYS[2])
+local keys = redis.call('SMEMBERS', KEYS[3])
+if not revision or #keys == 0 then return false end
+for first = 1, #keys, 1000 do
+  local last = math.min(first + 999, #keys)
+  if redis.call('EXISTS', unpack(keys, first, last)) < last - first + 1 then return false end
+end
+return revision
+"""
+# Traefik looks again at any event below its root key. Where Redis tells of none, we tell of it:
+# the same message, which is all that Traefik has ever subscribed to.
+TOUCH = """
+local value = redis.call('GET', KEYS[1])
+if not value then return 0 end
+redis.call('SET', KEYS[1], value)
+redis.pcall('PUBLISH', ARGV[1], 'set')
+return 1
+"""
+NOTIFY = "notify-keyspace-events"
+# All servers count as up in each new configuration, also in that of another environment, until
+# they are checked again: one that was down is believed to be up when it stayed up for this long.
+CHECKED_S = 4.0
+
+
 class NotServing(Exception):
     """What an edge said instead of a revision."""
 
@@ -75,6 +102,9 @@ class TraefikRouting:
             f"camp:{environment}:routing:{name}" for name in ("epoch", "revision", "keys")
         ]
         self._publish = client.register_script(PUBLISH)
+        self._published = client.register_script(PUBLISHED)
+        self._touch = client.register_script(TOUCH)
+        self._down: dict[tuple[str, str], float] = {}
         self._http = httpx.AsyncClient(trust_env=False, timeout=READING_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
@@ -113,23 +143,48 @@ class TraefikRouting:
             )
 
     async def published(self) -> int | None:
-        """The revision in the store; None when the store was emptied."""
+        """The revision in the store; None when anything of its table is missing there."""
         with translated("read the routing revision"):
-            revision = await self._client.get(self._keys[1])
+            revision = await self._published(keys=self._keys)
         return None if revision is None else int(revision)
 
+    async def touch(self) -> None:
+        """Set a key to its own value, so that edges which missed a change look again."""
+        key = revision_key(self._route)
+        database = self._client.connection_pool.connection_kwargs.get("db", 0)
+        with translated("wake the edges"):
+            await self._touch(keys=[key], args=[f"__keyspace@{database}__:{key}"])
+
+    async def lacking(self) -> str:
+        """Redis tells of changed keys only when it is set to; "" where it will not say."""
+        with translated("read its settings"):
+            try:
+                found = await self._client.config_get(NOTIFY)
+            except ResponseError:
+                return ""  # many hosted ones refuse CONFIG
+        flags = found.get(NOTIFY) or ""
+        if "K" in flags and ("A" in flags or ("g" in flags and "$" in flags)):
+            return ""
+        return (
+            f"Redis does not tell edges of changed keys ({NOTIFY} is {flags!r}): set it with"
+            f" CONFIG SET {NOTIFY} KEA and in Redis' configuration."
+        )
+
     async def readings(self, edges: tuple[str, ...]) -> tuple[EdgeReading, ...]:
-        """Ask each of these edges which revision it serves; one that fails says None."""
+        """Ask each of these edges what it serves; one that fails says None."""
         return tuple(await asyncio.gather(*(self._reading(edge) for edge in edges)))
 
     async def _reading(self, edge: str) -> EdgeReading:
         try:
             async with asyncio.timeout(READING_TIMEOUT_S):
-                router, table = await asyncio.gather(
+                router, table, service = await asyncio.gather(
                     self._ask(edge, f"routers/{self._route.name}"),
                     self._ask(edge, f"middlewares/{self._route.table_name}"),
+                    self._ask(edge, f"services/{self._route.name}"),
                 )
-            return EdgeReading(edge, served_revision(router, table))
+            servers, down = served(service)
+            revision = served_revision(router, table)
+            return EdgeReading(edge, revision, "", servers, self._unreached(edge, servers, down))
         except NotServing as answer:
             return EdgeReading(edge, None, str(answer))
         except TimeoutError:
@@ -138,6 +193,18 @@ class TraefikRouting:
             return EdgeReading(edge, None, f"not reachable ({type(error).__name__})")
         except (ValueError, KeyError, TypeError, AttributeError):
             return EdgeReading(edge, None, "answered something that is not Traefik's API")
+
+    def _unreached(
+        self, edge: str, servers: frozenset[str], down: frozenset[str]
+    ) -> frozenset[str]:
+        """Those that the edge calls down, or did until its latest configuration."""
+        now = asyncio.get_running_loop().time()
+        for address in down:
+            self._down[edge, address] = now
+        for (of, address), at in list(self._down.items()):
+            if of == edge and (now - at > CHECKED_S or address not in servers):
+                del self._down[of, address]
+        return frozenset(address for of, address in self._down if of == edge)
 
     async def _ask(self, edge: str, what: str) -> Any:
         answer = await self._http.get(f"{edge.rstrip('/')}/api/http/{what}@redis")
@@ -157,3 +224,15 @@ def served_revision(router: Any, table: Any) -> int:
         reasons = "; ".join(router.get("error", ())) or "it says no reason"
         raise NotServing(f"refuses the route: {reasons}")
     return int(table["headers"]["customRequestHeaders"][REVISION_HEADER])
+
+
+def served(service: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """The addresses that Traefik sends traffic to, and those of them that fail its checks."""
+    urls = [server["url"] for server in service["loadBalancer"].get("servers", ())]
+    status = service.get("serverStatus", {})
+    down = [url for url in urls if status.get(url) == "DOWN"]
+    return _addresses(urls), _addresses(down)
+
+
+def _addresses(urls: list[str]) -> frozenset[str]:
+    return frozenset(url.removeprefix(SCHEME) for url in urls)

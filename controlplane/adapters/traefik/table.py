@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from controlplane.domain.routing import Table
 
 REVISION_HEADER = "X-Camp-Table"
+SCHEME = "http://"
 HEALTH_PATH = "/health/live"
 # The check is for instances that hang: dead ones are found by the retry. It must not find what
 # is only slow, for with all servers marked down Traefik answers 503 to everything.
@@ -57,6 +58,12 @@ class Route:
         return f"{self.name}-retry"
 
 
+def revision_key(route: Route) -> str:
+    """Where the revision is, among the keys that Traefik follows."""
+    middleware = f"{route.root}/http/middlewares/{route.table_name}"
+    return f"{middleware}/headers/customrequestheaders/{REVISION_HEADER}"
+
+
 def render(table: Table, route: Route) -> dict[str, str]:
     """Every key of the table and its value; an empty table still has a router, which says 503."""
     http = f"{route.root}/http"
@@ -65,7 +72,7 @@ def render(table: Table, route: Route) -> dict[str, str]:
     transport = f"{http}/serverstransports/{route.name}/forwardingtimeouts"
     middlewares = f"{http}/middlewares"
     servers = {
-        f"{balancer}/servers/{index}/url": f"http://{member.address}"
+        f"{balancer}/servers/{index}/url": f"{SCHEME}{member.address}"
         for index, member in enumerate(sorted(table.members))
     }
     return {
@@ -74,9 +81,7 @@ def render(table: Table, route: Route) -> dict[str, str]:
         f"{router}/service": route.name,
         f"{router}/middlewares/0": route.table_name,
         f"{router}/middlewares/1": route.retry_name,
-        f"{middlewares}/{route.table_name}/headers/customrequestheaders/{REVISION_HEADER}": str(
-            table.revision
-        ),
+        revision_key(route): str(table.revision),
         f"{middlewares}/{route.retry_name}/retry/attempts": str(ATTEMPTS),
         f"{balancer}/passhostheader": "true",
         f"{balancer}/serverstransport": route.name,

@@ -33,11 +33,12 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
     stay = {(i.host, i.slot) for i in wanted}
     unwanted = [i for i in fleet.instances if (i.host, i.slot) not in stay and not i.silent]
     actions: list[Action] = [*tend(fleet), *_leave(unwanted, fleet)]
+    if fleet.held_by_edge:
+        # What was to leave, or has restarted, goes on serving until the edge is back.
+        return (*actions, *_admit(i for i in fleet.instances if i.admitted_once or i in wanted))
+    actions.extend(_admit(wanted))
     if not fleet.confirmed:
         return tuple(actions)
-    admitted = [i for i in wanted if admissible(i)]
-    if admitted:
-        actions.append(AdmitInstances(tuple(sorted(map(_member, admitted)))))
     limits = bounds(policy, len(fleet.hosts))
     budget = limits.batch - changing(wanted, unwanted)
     withdrawn = _withdrawals(wanted, unwanted, fleet, limits, budget)
@@ -83,8 +84,13 @@ def tend(fleet: Fleet) -> tuple[Action, ...]:
 
 def readmit(fleet: Fleet) -> tuple[Action, ...]:
     """Admit again what was admitted before and serves once more, outside of any rollout."""
-    back = [i for i in fleet.instances if i.admitted_once and admissible(i)]
-    return (AdmitInstances(tuple(sorted(map(_member, back)))),) if back and fleet.confirmed else ()
+    return _admit(i for i in fleet.instances if i.admitted_once)
+
+
+def _admit(instances: Iterable[Instance]) -> tuple[AdmitInstances, ...]:
+    """Admit those that can be. It takes nothing from anybody, so no edge is waited for."""
+    members = sorted(_member(i) for i in instances if admissible(i))
+    return (AdmitInstances(tuple(members)),) if members else ()
 
 
 def keepers(spec: Spec, instances: Iterable[Instance], per_host: int) -> list[Instance]:
