@@ -33,6 +33,7 @@ from controlplane.domain.errors import (
 from controlplane.domain.model import Kind, Release
 from controlplane.wire import (
     EnvironmentApplied,
+    EnvironmentDeleted,
     EnvironmentView,
     EventView,
     HostView,
@@ -140,6 +141,10 @@ class ControlClient:
         """Create or change an environment."""
         path = f"/environments/{_part(name)}"
         return await self._send("PUT", path, environment, EnvironmentApplied)
+
+    async def delete_environment(self, name: str) -> EnvironmentDeleted:
+        """Delete an environment that runs nothing, and take it off its edges."""
+        return await self._ask("DELETE", f"/environments/{_part(name)}", EnvironmentDeleted)
 
     async def releases(self) -> list[ReleaseView]:
         return await self._get("/releases", list[ReleaseView])

@@ -13,6 +13,7 @@ from controlplane.domain.follow import Follow, TagSeen
 from controlplane.domain.model import Blocker, Kind, Policy, Release, State
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.reports import AgentReport, PullReport
+from controlplane.domain.route import EVERYTHING, Route
 
 
 class PutEnvironment(
@@ -27,6 +28,7 @@ class PutEnvironment(
     edges: list[str]
     policy: dict[str, Any] = field(default_factory=dict)
     follow: dict[str, Any] | None = None
+    route: dict[str, Any] | None = None
 
 
 class FollowView(Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     applied_by: str
     applied_at: float
     follow: FollowView | None = None
+    route: Route = EVERYTHING
 
 
 class EnvironmentApplied(Struct, frozen=True, kw_only=True):
@@ -59,6 +62,12 @@ class EnvironmentApplied(Struct, frozen=True, kw_only=True):
 
     environment: EnvironmentView
     changed: bool
+
+
+class EnvironmentDeleted(Struct, frozen=True, kw_only=True):
+    """The environment that is no more."""
+
+    name: str
 
 
 class ReleaseView(Struct, frozen=True, kw_only=True):

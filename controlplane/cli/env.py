@@ -14,7 +14,13 @@ from controlplane.cli.common import Connection, connected, run, stamp, table
 from controlplane.domain.errors import Invalid
 from controlplane.domain.follow import TagSeen
 from controlplane.domain.policy import Draft, draft
-from controlplane.wire import EnvironmentApplied, EnvironmentView, FollowView, PutEnvironment
+from controlplane.wire import (
+    EnvironmentApplied,
+    EnvironmentDeleted,
+    EnvironmentView,
+    FollowView,
+    PutEnvironment,
+)
 
 
 @click.group()
@@ -90,6 +96,30 @@ def show(name: str, connection: Connection) -> None:
     connection.show(found, lambda: _card(found))
 
 
+@env.command("delete")
+@click.argument("name")
+@click.option("--yes", metavar="NAME", default="", help="The name again: asks nothing.")
+@connected
+def delete(name: str, yes: str, connection: Connection) -> None:
+    """Delete an environment that runs nothing, and take it off its edges.
+
+    Its hosts, rollouts and commands go; its events stay. Requests that it took get 404 from then
+    on.
+
+    Example: camp env delete staging --yes staging
+    """
+    typed = yes or click.prompt(f"Type {name} to delete it", err=True)
+    if typed != name:
+        raise Invalid(f"{typed!r} is not {name!r}; nothing was deleted.")
+
+    async def work() -> EnvironmentDeleted:
+        async with connection.client() as client:
+            return await client.delete_environment(name)
+
+    deleted = run(work())
+    connection.show(deleted, lambda: [f"{deleted.name} is deleted"])
+
+
 def read(file: Path) -> dict[str, Mapping[str, Any]]:
     """The environments of a file by name. Raises Invalid, with the line where TOML breaks off."""
     try:
@@ -140,6 +170,7 @@ async def _apply(
                     edges=list(d.edges),
                     policy=dict(tables[d.name].get("policy", {})),
                     follow=tables[d.name].get("follow"),
+                    route=tables[d.name].get("route"),
                 ),
             )
             for d in drafts
@@ -158,6 +189,7 @@ def _card(found: EnvironmentView) -> list[str]:
         ("version", f"{found.version}, applied by {found.applied_by}"),
         ("hosts", ", ".join(found.hosts)),
         ("edges", ", ".join(found.edges)),
+        ("route", str(found.route)),
         ("current", found.current.version if found.current else "-"),
         ("previous", found.previous.version if found.previous else "-"),
         ("rollout", found.active_rollout or "-"),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
+from controlplane.domain.route import EVERYTHING, Route
+
 
 class State(StrEnum):
     """Where a rollout stands."""
@@ -169,6 +171,7 @@ class Environment:
     version: int = 1
     current: Release | None = None
     previous: Release | None = None
+    route: Route = EVERYTHING
 
 
 def count(amount: int | str, total: int, *, up: bool) -> int:

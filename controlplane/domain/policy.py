@@ -14,11 +14,12 @@ from controlplane.domain.bounds import bounds
 from controlplane.domain.errors import Invalid
 from controlplane.domain.follow import FIELDS, Follow, follow_of
 from controlplane.domain.model import Policy
+from controlplane.domain.route import EVERYTHING, ROUTE_FIELDS, Route, route_of
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PER_CENT = re.compile(r"(\d{1,3})%")
 URL = re.compile(r"https?://[^\s/]+(/\S*)?")
-ENVIRONMENT_FIELDS = ("hosts", "edges", "policy", "follow")
+ENVIRONMENT_FIELDS = ("hosts", "edges", "policy", "follow", "route")
 MAY_BE_ZERO = frozenset({"min_healthy_s", "bake_s", "drain_deadline_s"})
 LEAST_SILENCE_S = 1.0
 
@@ -32,6 +33,7 @@ class Draft:
     edges: tuple[str, ...]
     policy: Policy
     follow: Follow | None = None
+    route: Route = EVERYTHING
 
 
 def draft(name: str, table: Mapping[str, object]) -> Draft:
@@ -52,9 +54,13 @@ def draft(name: str, table: Mapping[str, object]) -> Draft:
     if isinstance(rule, Mapping):
         problems += _unknown(rule, FIELDS, "follow.")
     follow = follow_of(rule, problems)
+    way = table.get("route")
+    if isinstance(way, Mapping):
+        problems += _unknown(way, ROUTE_FIELDS, "route.")
+    route = route_of(way, problems)
     if problems:
         raise Invalid(f"Environment {name!r}: " + " ".join(problems))
-    return Draft(name, hosts, tuple(edge.rstrip("/") for edge in edges), policy, follow)
+    return Draft(name, hosts, tuple(edge.rstrip("/") for edge in edges), policy, follow, route)
 
 
 def _bad_name(field: str, name: str) -> str:

@@ -93,7 +93,7 @@ class Leader:
         published = await self.routing.published()
         if published == seen.table.revision:
             return
-        await self.routing.publish(seen.table, self._epoch())
+        await self.routing.publish(seen.table, self._epoch(), seen.environment.route)
 
     async def _readings(self, seen: Snapshot) -> tuple[EdgeReading, ...]:
         """What the edges say, and how long it has been wrong; those that lag are woken."""
@@ -103,8 +103,8 @@ class Leader:
         readings = self.watch.timed(found, seen.table)
         if self.watch.due(readings):
             await self._ask_cause()
-            await self.routing.publish(seen.table, self._epoch())
-            await self.routing.touch()
+            await self.routing.publish(seen.table, self._epoch(), seen.environment.route)
+            await self.routing.touch(seen.environment.route)
         return readings
 
     async def _ask_cause(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,6 +74,10 @@ class Event:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
+# Takes an environment off its edges in a new epoch, which fences whoever led it.
+Withdraw = Callable[[int], Awaitable[None]]
+
+
 class Ledger(Protocol):
     """All methods raise StoreUnavailable; the ones that name a thing raise NotFound.
 
@@ -89,7 +93,15 @@ class Ledger(Protocol):
         """Create or change an environment with its hosts; false when nothing differs.
 
         Raises Conflict when a host that still has instances would be removed, or while a
-        rollout is active and the hosts or edges would change under it.
+        rollout is active and the hosts, route or edges would change under it, or when another
+        environment could take the same requests on one edge. Lost edges may always be taken out.
+        """
+        ...
+
+    async def delete(self, name: str, actor: str, withdraw: Withdraw) -> None:
+        """Delete an environment, after `withdraw` took it off its edges.
+
+        Raises Conflict while a rollout is active or instances run, and what `withdraw` raises.
         """
         ...
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from controlplane.domain.route import Route
 from controlplane.domain.routing import EdgeReading, Table
 
 
 class Routing(Protocol):
     """One environment's routing table on all its edges."""
 
-    async def publish(self, table: Table, epoch: int) -> None:
+    async def publish(self, table: Table, epoch: int, route: Route = ...) -> None:
         """Replace the whole table at once. Raises Fenced when a higher epoch wrote, BusUnavailable.
 
         An emptied store is seeded with this epoch.
         """
+        ...
+
+    async def withdraw(self, epoch: int) -> None:
+        """Take the environment off its edges for good. Raises as `publish` does."""
         ...
 
     async def published(self) -> int | None:
@@ -24,7 +29,7 @@ class Routing(Protocol):
         """
         ...
 
-    async def touch(self) -> None:
+    async def touch(self, route: Route = ...) -> None:
         """Wake edges that have missed a change; nothing changes. Raises BusUnavailable."""
         ...
 

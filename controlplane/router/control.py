@@ -12,6 +12,7 @@ from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
 from controlplane.ports.ledger import Ledger
 from controlplane.ports.logs import Logs
+from controlplane.ports.routing import Routing
 from controlplane.ports.store import Store
 
 
@@ -37,6 +38,7 @@ class Control:
     bus: Callable[[str], Bus]
     listener: Callable[[str], AbstractAsyncContextManager[Bus]]
     logs: Callable[[str], Logs]
+    routing: Callable[[str], AbstractAsyncContextManager[Routing]]
 
     async def nudge(self, environment: str) -> None:
         """Tell the leader and all event streams that something was written."""

@@ -32,6 +32,7 @@ def environment_view(row: EnvironmentRow) -> EnvironmentView:
         applied_by=row.applied_by,
         applied_at=row.applied_at,
         follow=follow_view(row),
+        route=environment.route,
     )
 
 

@@ -72,10 +72,14 @@ class Ground:
         (reading,) = await self.routing.readings(self.edges)
         return reading
 
-    async def confirmed(self, revision: int) -> bool:
-        """Whether every edge serves the revision before a deadline."""
+    def pass_time(self) -> None:
+        """The fake edge follows after a while; the real one needs no telling."""
         if self._world is not None:
             self._world.now += DELAY_S
+
+    async def confirmed(self, revision: int) -> bool:
+        """Whether every edge serves the revision before a deadline."""
+        self.pass_time()
 
         async def serving() -> bool:
             readings = await self.routing.readings(self.edges)
@@ -165,6 +169,25 @@ async def test_deleted_key_is_found_and_written_again(ground: Ground) -> None:
         return (await ground.reading()).confirms(table(1, A))
 
     assert await eventually(whole)
+
+
+async def test_withdrawn_environment_leaves_its_edges_and_its_leader_is_fenced(
+    ground: Ground,
+) -> None:
+    await ground.routing.publish(table(1, A), epoch=3)
+    assert await ground.confirmed(1)
+    with pytest.raises(Fenced):
+        await ground.routing.withdraw(2)
+    await ground.routing.withdraw(4)
+    assert await ground.routing.published() is None
+    with pytest.raises(Fenced):
+        await ground.routing.publish(table(2, A), epoch=3)
+    ground.pass_time()
+
+    async def left() -> bool:
+        return "no table" in (await ground.reading()).error
+
+    assert await eventually(left)
 
 
 async def test_touch_changes_nothing(ground: Ground) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from controlplane.domain.errors import Fenced, Stale
+from controlplane.domain.route import EVERYTHING, Route
 from controlplane.domain.routing import EdgeReading, Table
 from tests.fakes.redis import FakeRedis
 from tests.fakes.world import World
@@ -32,7 +33,7 @@ class FakeEdge:
         self._missed: Table | None = None
         self._stuck = False
         self._table: Table | None = None
-        self._pending: deque[tuple[float, Table]] = deque()
+        self._pending: deque[tuple[float, Table | None]] = deque()
 
     @property
     def table(self) -> Table | None:
@@ -62,8 +63,8 @@ class FakeEdge:
         while pending and pending[0][0] <= self._world.now:
             self._table = pending.popleft()[1]
 
-    def offer(self, table: Table) -> None:
-        """A table was written to the store that this edge watches."""
+    def offer(self, table: Table | None) -> None:
+        """A table was written to the store that this edge watches, or removed from it."""
         if self.deaf:
             self._missed = table
             return
@@ -103,7 +104,7 @@ class FakeRouting:
         self._revision_key = f"camp:{environment}:routing:revision"
         self._table_key = f"camp:{environment}:routing:table"
 
-    async def publish(self, table: Table, epoch: int) -> None:
+    async def publish(self, table: Table, epoch: int, route: Route = EVERYTHING) -> None:
         await self._point("routing.publish")
         self._redis.check()
         self._fence(table, epoch)
@@ -131,7 +132,20 @@ class FakeRouting:
         await self._point("routing.published.done")
         return revision
 
-    async def touch(self) -> None:
+    async def withdraw(self, epoch: int) -> None:
+        await self._point("routing.withdraw")
+        self._redis.check()
+        written: int = self._redis.get(self._epoch_key) or 0
+        if written > epoch:
+            raise Fenced(f"Routing was written in epoch {written}, ours is {epoch}: step down.")
+        self._redis.delete(self._revision_key)
+        self._redis.delete(self._table_key)
+        self._redis.put(self._epoch_key, epoch)
+        for edge in self.edges:
+            edge.offer(None)
+        await self._point("routing.withdraw.done")
+
+    async def touch(self, route: Route = EVERYTHING) -> None:
         await self._point("routing.touch")
         self._redis.check()
         for edge in self.edges:

@@ -16,6 +16,7 @@ import pytest
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.errors import BusUnavailable
+from controlplane.domain.route import Route
 from controlplane.domain.routing import Member, Table
 from controlplane.embedded.servers import TraefikServer, start_redis, start_traefik
 from tests.fakes.backend import Backend
@@ -190,16 +191,16 @@ async def test_instance_that_hangs_in_its_check_is_passed_over_until_it_recovers
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"rule": "Nonsense("}, "parsing rule"), ({"entry_point": "nowhere"}, "doesn't exist")],
+    [({"host": "`"}, "parsing rule"), ({"entry_point": "nowhere"}, "doesn't exist")],
 )
 async def test_route_that_the_edge_cannot_serve_is_never_confirmed(
     redis_url: str, traefik: TraefikServer, options: dict[str, str], said: str
 ) -> None:
     async with (
         open_redis(redis_url) as client,
-        TraefikRouting(client, "broken", **options) as routing,
+        TraefikRouting(client, "broken") as routing,
     ):
-        await routing.publish(Table(1), epoch=1)
+        await routing.publish(Table(1), 1, Route(**options))
 
         async def told() -> bool:
             (reading,) = await routing.readings((traefik.api_url,))

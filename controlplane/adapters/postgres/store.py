@@ -24,7 +24,7 @@ OBSERVE = text("""
 SELECT json_build_object(
     'now', extract(epoch FROM clock_timestamp()),
     'environment', json_build_object(
-        'name', e.name, 'hosts', e.hosts, 'edges', e.edges, 'policy', e.policy,
+        'name', e.name, 'hosts', e.hosts, 'edges', e.edges, 'policy', e.policy, 'route', e.route,
         'version', e.version, 'current', e.current, 'previous', e.previous),
     'rollout', r.rollout,
     'slots', (

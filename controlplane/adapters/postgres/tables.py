@@ -41,7 +41,7 @@ schema_history = Table(
     Column("run_id", Text, nullable=False, server_default=""),
 )
 
-# hosts, edges: arrays of names; policy: Policy; current, previous: Release or NULL.
+# hosts, edges: arrays of names; policy: Policy; route: Route; current, previous: Release or NULL.
 environments = Table(
     "environments",
     metadata,
@@ -49,6 +49,7 @@ environments = Table(
     Column("hosts", JSONB(none_as_null=True), nullable=False),
     Column("edges", JSONB(none_as_null=True), nullable=False),
     Column("policy", JSONB(none_as_null=True), nullable=False),
+    Column("route", JSONB(none_as_null=True), nullable=False, server_default="{}"),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("current", JSONB(none_as_null=True)),
     Column("previous", JSONB(none_as_null=True)),

@@ -19,24 +19,33 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from controlplane.adapters.redis.client import translated
-from controlplane.adapters.traefik.table import REVISION_HEADER, SCHEME, Route, render, revision_key
+from controlplane.adapters.traefik.table import REVISION_HEADER, SCHEME, Names, render, revision_key
 from controlplane.domain.errors import Fenced, Stale
+from controlplane.domain.route import EVERYTHING, Route
 from controlplane.domain.routing import EdgeReading, Table
 
 READING_TIMEOUT_S = 1.0
 
 WRITTEN, FENCED, STALE = 0, 1, 2
+# Traefik keeps its last configuration when all keys below its root are gone: a middleware that
+# nobody uses is left for a while, so that the last environment leaves it, too.
+MARKED = """
+local MARK = '/http/middlewares/camp-none/headers/customrequestheaders/X-Camp-Table'
+local MARK_S = 60
+"""
 # One script: Traefik's MGET never sees half a table, and no write of an older leader, nor a late
 # one of our own that hung in a socket, slips in between comparison and writing. Only keys that
 # differ are written, because every written key makes Traefik read everything twice.
-PUBLISH = """
+PUBLISH = (
+    MARKED
+    + """
 local epoch, revision = tonumber(ARGV[1]), tonumber(ARGV[2])
 local written_epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
 local written_revision = tonumber(redis.call('GET', KEYS[2]) or '0')
 if written_epoch > epoch then return {1, written_epoch} end
 if written_epoch == epoch and written_revision > revision then return {2, written_revision} end
 local wanted = {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local key, value = ARGV[i], ARGV[i + 1]
   wanted[key] = true
   if redis.call('GET', key) ~= value then redis.call('SET', key, value) end
@@ -46,12 +55,15 @@ for _, key in ipairs(redis.call('SMEMBERS', KEYS[3])) do
   if not wanted[key] then
     redis.call('DEL', key)
     redis.call('SREM', KEYS[3], key)
+    local root = string.match(key, '^(.-)/http/')
+    if root ~= ARGV[3] then redis.call('SET', root .. MARK, '0', 'EX', MARK_S) end
   end
 end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[2])
 return {0, revision}
 """
+)
 
 
 # The keys are looked for where they are: a table of ten thousand servers costs some milliseconds.
@@ -80,6 +92,25 @@ NOTIFY = "notify-keyspace-events"
 CHECKED_S = 4.0
 
 
+# The epoch stays for longer than any leader can believe in its lease, then an environment of the
+# same name may begin anew.
+WITHDRAW = (
+    MARKED
+    + """
+local epoch = tonumber(ARGV[1])
+local written_epoch = tonumber(redis.call('GET', KEYS[1]) or '0')
+if written_epoch > epoch then return {1, written_epoch} end
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+  redis.call('SET', string.match(key, '^(.-)/http/') .. MARK, '0', 'EX', MARK_S)
+  redis.call('DEL', key)
+end
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('SET', KEYS[1], ARGV[1], 'EX', MARK_S)
+return {0, epoch}
+"""
+)
+
+
 class NotServing(Exception):
     """What an edge said instead of a revision."""
 
@@ -91,19 +122,16 @@ class TraefikRouting:
         self,
         client: Redis,
         environment: str,
-        *,
-        root: str = "traefik",
-        entry_point: str = "web",
-        rule: str = "PathPrefix(`/`)",
     ) -> None:
         self._client = client
-        self._route = Route(environment, root, entry_point, rule)
+        self._names = Names(environment)
         self._keys = [
             f"camp:{environment}:routing:{name}" for name in ("epoch", "revision", "keys")
         ]
         self._publish = client.register_script(PUBLISH)
         self._published = client.register_script(PUBLISHED)
         self._touch = client.register_script(TOUCH)
+        self._withdraw = client.register_script(WITHDRAW)
         self._down: dict[tuple[str, str], float] = {}
         self._http = httpx.AsyncClient(trust_env=False, timeout=READING_TIMEOUT_S)
 
@@ -122,25 +150,30 @@ class TraefikRouting:
         """Close the connections to the edges; the Redis client is its owner's."""
         await self._http.aclose()
 
-    async def publish(self, table: Table, epoch: int) -> None:
+    async def publish(self, table: Table, epoch: int, route: Route = EVERYTHING) -> None:
         """Replace the whole table at once; an emptied store is seeded with this epoch.
 
         Raises Fenced when a higher epoch wrote, Stale when this epoch wrote a higher revision,
         BusUnavailable.
         """
-        pairs = [part for pair in render(table, self._route).items() for part in pair]
+        pairs = [part for pair in render(table, self._names, route).items() for part in pair]
         with translated("write the routing table"):
             outcome, found = await self._publish(
-                keys=self._keys, args=[epoch, table.revision, *pairs]
+                keys=self._keys, args=[epoch, table.revision, route.root, *pairs]
             )
         if outcome == FENCED:
-            raise Fenced(
-                f"Routing was written in epoch {found}, ours is {epoch}: a newer leader exists."
-            )
+            raise _fenced(found, epoch)
         if outcome == STALE:
             raise Stale(
                 f"Routing is at revision {found} already, not {table.revision}: look again."
             )
+
+    async def withdraw(self, epoch: int) -> None:
+        """Take the environment off its edges for good. Raises Fenced, BusUnavailable."""
+        with translated("remove the routing table"):
+            outcome, found = await self._withdraw(keys=self._keys, args=[epoch])
+        if outcome == FENCED:
+            raise _fenced(found, epoch)
 
     async def published(self) -> int | None:
         """The revision in the store; None when anything of its table is missing there."""
@@ -148,9 +181,9 @@ class TraefikRouting:
             revision = await self._published(keys=self._keys)
         return None if revision is None else int(revision)
 
-    async def touch(self) -> None:
+    async def touch(self, route: Route = EVERYTHING) -> None:
         """Set a key to its own value, so that edges which missed a change look again."""
-        key = revision_key(self._route)
+        key = revision_key(self._names, route)
         database = self._client.connection_pool.connection_kwargs.get("db", 0)
         with translated("wake the edges"):
             await self._touch(keys=[key], args=[f"__keyspace@{database}__:{key}"])
@@ -178,9 +211,9 @@ class TraefikRouting:
         try:
             async with asyncio.timeout(READING_TIMEOUT_S):
                 router, table, service = await asyncio.gather(
-                    self._ask(edge, f"routers/{self._route.name}"),
-                    self._ask(edge, f"middlewares/{self._route.table_name}"),
-                    self._ask(edge, f"services/{self._route.name}"),
+                    self._ask(edge, f"routers/{self._names.name}"),
+                    self._ask(edge, f"middlewares/{self._names.table_name}"),
+                    self._ask(edge, f"services/{self._names.name}"),
                 )
             servers, down = served(service)
             revision = served_revision(router, table)
@@ -213,6 +246,10 @@ class TraefikRouting:
         if answer.status_code != httpx.codes.OK:
             raise NotServing(f"its API answered {answer.status_code}")
         return answer.json()
+
+
+def _fenced(found: int, epoch: int) -> Fenced:
+    return Fenced(f"Routing was written in epoch {found}, ours is {epoch}: a newer leader exists.")
 
 
 def served_revision(router: Any, table: Any) -> int:
