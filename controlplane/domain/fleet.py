@@ -15,7 +15,8 @@ from controlplane.domain.routing import EdgeReading, Member, Table
 class Instance:
     """One slot, goal and report laid side by side. `phase` is None while nothing was reported.
 
-    `unreached_by` are the edges that send traffic to it and cannot reach it.
+    `unreached_by` are the edges that send traffic to it and cannot reach it; `untried`: an edge has
+    not checked yet whether it can.
     """
 
     host: str
@@ -31,6 +32,7 @@ class Instance:
     silent: bool
     detail: str = ""
     unreached_by: tuple[str, ...] = ()
+    untried: bool = False
 
     @property
     def name(self) -> str:

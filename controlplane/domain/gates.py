@@ -13,6 +13,7 @@ from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout
 from controlplane.domain.protocol import PROTOCOL, skewed
 from controlplane.domain.reports import SERVING, Phase
 from controlplane.domain.routing import EdgeReading, Table
+from controlplane.domain.strategies.rolling import unproven
 
 AGENT_REPLACED = "agent_replaced"
 SMOKE = "smoke"
@@ -328,6 +329,13 @@ def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
     moving = next((w for i in fleet.instances if not i.silent and (w := _moving(i, release))), None)
     if moving is not None:
         return moving
+    ours = (i for i in fleet.instances if i.spec == release.spec and i.goal is Goal.RUN)
+    if untried := unproven(ours):
+        return Wait(
+            "edge_checks",
+            f"The edges have not checked {untried.name} yet, the first of {untried.host}.",
+            ("wait", "pause", "abort"),
+        )
     # A quarantined host may be done without, but the release is not on every slot without it.
     silent = [h for h in fleet.hosts if h.silent]
     return _unheard(silent) if silent else _capacity(fleet, policy)

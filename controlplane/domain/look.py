@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from controlplane.domain import edges
@@ -23,7 +22,7 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
     unconfirmed = _unconfirmed(snapshot.table, readings)
     lost = edges.lost(unconfirmed, snapshot.lost_edges, policy)
     waited = edges.required(unconfirmed, lost, policy, len(readings))
-    unreached = _unreached(r for r in readings if r in waited or r not in unconfirmed)
+    believed = tuple(r for r in readings if r in waited or r not in unconfirmed)
     hosts = tuple(_host(row, snapshot.now) for row in snapshot.hosts)
     members = {(m.host, m.slot): m for m in snapshot.table.members}
     goals: dict[str, dict[int, SlotGoal]] = {row.name: {} for row in snapshot.hosts}
@@ -31,10 +30,10 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         goals.setdefault(goal.host, {})[goal.slot] = goal
     instances: list[Instance] = []
     for row, host in zip(snapshot.hosts, hosts, strict=True):
-        instances.extend(_instances(row, host, goals[row.name], members, unreached))
+        instances.extend(_instances(row, host, goals[row.name], members))
     return Fleet(
         hosts=hosts,
-        instances=tuple(instances),
+        instances=_reached(instances, believed),
         table=snapshot.table,
         unconfirmed=waited,
         lost=lost,
@@ -48,13 +47,17 @@ def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeR
     return edges.behind(readings, table)
 
 
-def _unreached(readings: Iterable[EdgeReading]) -> dict[str, tuple[str, ...]]:
-    """Which edges cannot reach an address."""
-    by_address: dict[str, tuple[str, ...]] = {}
-    for reading in readings:
-        for address in reading.down:
-            by_address[address] = (*by_address.get(address, ()), reading.edge)
-    return by_address
+def _reached(instances: list[Instance], readings: tuple[EdgeReading, ...]) -> tuple[Instance, ...]:
+    """The instances with what the edges' own checks say of those that they send traffic to."""
+    if not any(reading.down or reading.untried for reading in readings):
+        return tuple(instances)
+    return tuple(_tried(i, readings) if i.member else i for i in instances)
+
+
+def _tried(instance: Instance, readings: tuple[EdgeReading, ...]) -> Instance:
+    by = tuple(r.edge for r in readings if instance.address in r.down)
+    untried = any(instance.address in r.untried for r in readings)
+    return replace(instance, unreached_by=by, untried=untried) if by or untried else instance
 
 
 def _host(row: HostRow, now: float) -> Host:
@@ -85,18 +88,11 @@ def _instances(
     host: Host,
     goals: dict[int, SlotGoal],
     members: dict[tuple[str, int], Member],
-    unreached: dict[str, tuple[str, ...]],
 ) -> list[Instance]:
     reports = {s.slot: s for s in row.report.slots} if row.report else {}
-    found = [
+    return [
         _instance(host, slot, goals.get(slot), reports.get(slot), members.get((host.name, slot)))
         for slot in sorted(goals.keys() | reports.keys())
-    ]
-    if not unreached:
-        return found
-    return [
-        replace(i, unreached_by=unreached[i.address]) if i.member and i.address in unreached else i
-        for i in found
     ]
 
 

@@ -31,8 +31,9 @@ class EdgeReading:
     """What one edge answered when asked which table is live; a revision of None: it did not say.
 
     `servers` are the addresses that it sends traffic to, `down` those of them that it cannot reach
-    by its own checks. `unconfirmed_s`: for how long it has not confirmed the intended table, by
-    the leader's own clock. `cause`: what is known to keep edges from following.
+    by its own checks, `untried` those that it has not checked yet. `unconfirmed_s`: for how long
+    it has not confirmed the intended table, by the leader's own clock. `cause`: what is known to
+    keep edges from following.
     """
 
     edge: str
@@ -40,6 +41,7 @@ class EdgeReading:
     error: str = ""
     servers: frozenset[str] = frozenset()
     down: frozenset[str] = frozenset()
+    untried: frozenset[str] = frozenset()
     unconfirmed_s: float = 0.0
     cause: str = ""
 

@@ -11,6 +11,7 @@ after at most one interval. With all servers failing the check Traefik answers 5
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,14 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from controlplane.adapters.redis.client import translated
-from controlplane.adapters.traefik.table import REVISION_HEADER, SCHEME, Names, render, revision_key
+from controlplane.adapters.traefik.table import (
+    REVISION_HEADER,
+    SCHEME,
+    Names,
+    checked_s,
+    render,
+    revision_key,
+)
 from controlplane.domain.errors import Fenced, Stale
 from controlplane.domain.route import EVERYTHING, Route
 from controlplane.domain.routing import EdgeReading, Table
@@ -87,11 +95,6 @@ redis.pcall('PUBLISH', ARGV[1], 'set')
 return 1
 """
 NOTIFY = "notify-keyspace-events"
-# All servers count as up in each new configuration, also in that of another environment, until
-# they are checked again: one that was down is believed to be up when it stayed up for this long.
-CHECKED_S = 4.0
-
-
 # The epoch stays for longer than any leader can believe in its lease, then an environment of the
 # same name may begin anew.
 WITHDRAW = (
@@ -115,6 +118,30 @@ class NotServing(Exception):
     """What an edge said instead of a revision."""
 
 
+@dataclass(slots=True)
+class Checks:
+    """What an edge's own checks have shown so far.
+
+    All servers count as up in each new configuration, until they are checked again: what it says
+    is the outcome of a check only when the configuration has stood for long enough.
+    """
+
+    revision: int = -1
+    since: float = 0.0
+    tried: frozenset[str] = frozenset()
+    down: frozenset[str] = frozenset()
+
+    def note(
+        self, revision: int, servers: frozenset[str], down: frozenset[str], now: float
+    ) -> None:
+        """Take in a reading made at `now`, on any clock."""
+        if revision != self.revision:
+            self.revision, self.since = revision, now
+        checked = now - self.since >= checked_s(len(servers))
+        self.down = down if checked else (self.down & servers) | down
+        self.tried = servers - down if checked else (self.tried & servers) - down
+
+
 class TraefikRouting:
     """One environment's table in the store that its edges follow; edges are API base URLs."""
 
@@ -132,7 +159,7 @@ class TraefikRouting:
         self._published = client.register_script(PUBLISHED)
         self._touch = client.register_script(TOUCH)
         self._withdraw = client.register_script(WITHDRAW)
-        self._down: dict[tuple[str, str], float] = {}
+        self._checks: dict[str, Checks] = {}
         self._http = httpx.AsyncClient(trust_env=False, timeout=READING_TIMEOUT_S)
 
     async def __aenter__(self) -> Self:
@@ -217,7 +244,10 @@ class TraefikRouting:
                 )
             servers, down = served(service)
             revision = served_revision(router, table)
-            return EdgeReading(edge, revision, "", servers, self._unreached(edge, servers, down))
+            checks = self._checks.setdefault(edge, Checks())
+            checks.note(revision, servers, down, asyncio.get_running_loop().time())
+            untried = servers - checks.tried - checks.down
+            return EdgeReading(edge, revision, "", servers, checks.down, untried)
         except NotServing as answer:
             return EdgeReading(edge, None, str(answer))
         except TimeoutError:
@@ -226,18 +256,6 @@ class TraefikRouting:
             return EdgeReading(edge, None, f"not reachable ({type(error).__name__})")
         except (ValueError, KeyError, TypeError, AttributeError):
             return EdgeReading(edge, None, "answered something that is not Traefik's API")
-
-    def _unreached(
-        self, edge: str, servers: frozenset[str], down: frozenset[str]
-    ) -> frozenset[str]:
-        """Those that the edge calls down, or did until its latest configuration."""
-        now = asyncio.get_running_loop().time()
-        for address in down:
-            self._down[edge, address] = now
-        for (of, address), at in list(self._down.items()):
-            if of == edge and (now - at > CHECKED_S or address not in servers):
-                del self._down[of, address]
-        return frozenset(address for of, address in self._down if of == edge)
 
     async def _ask(self, edge: str, what: str) -> Any:
         answer = await self._http.get(f"{edge.rstrip('/')}/api/http/{what}@redis")

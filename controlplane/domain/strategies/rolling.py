@@ -130,6 +130,17 @@ def spare(fleet: Fleet, limits: Bounds) -> int:
     return fleet.available - limits.min_available
 
 
+def unproven(wanted: Iterable[Instance]) -> Instance | None:
+    """An instance on a host of which the edges have not tried any instance of the release yet.
+
+    A closed firewall or a wrong address is that of a host: one instance shows it, before an old
+    one leaves for it.
+    """
+    admitted = [i for i in wanted if i.member]
+    tried = {i.host for i in admitted if not i.untried}
+    return next((i for i in admitted if i.host not in tried), None)
+
+
 def panic(fleet: Fleet) -> bool:
     """More than half of what is admitted is not ready: the cause may well be elsewhere.
 
@@ -192,6 +203,8 @@ def _withdrawals(
     crowd = per_host_of(fleet.instances)
     candidates.sort(key=lambda i: (i.available, -crowd[i.host], i.host, i.slot))
     left = spare(fleet, limits)
+    if unproven(wanted):
+        left = min(left, 0)
     frozen = panic(fleet) and not any(i.available for i in wanted)
     if frozen and not wanted and limits.max_total <= len(fleet.instances):
         # There is no room beside them: give one up, and what takes its place shows the cause.

@@ -76,6 +76,13 @@ def test_lost_edge_may_be_removed() -> None:
     assert "remove http://e with camp env apply" in wait.next_actions
 
 
+def test_rollout_says_that_it_waits_for_the_first_check_of_a_host() -> None:
+    new = replace(instance("host-b/3", NEW), untried=True)
+    wait = gates.convergence(NEW, fleet(*full(), new), Policy())
+    assert wait.code == "edge_checks"
+    assert "host-b/3" in wait.sentence
+
+
 def test_instance_that_an_edge_cannot_reach_is_named_with_the_edge() -> None:
     apart = replace(instance("host-b/3", NEW), unreached_by=("http://e",))
     wait = gates.convergence(NEW, fleet(*full(), apart), Policy())

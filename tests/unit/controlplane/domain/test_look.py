@@ -104,6 +104,11 @@ def test_instance_that_an_edge_cannot_reach_is_not_available() -> None:
     assert (one.unreached_by, one.available) == (("http://e",), False)
 
 
+def test_instance_that_an_edge_has_not_checked_yet_is_available_and_untried() -> None:
+    (one,) = look(snapshot(GOAL), (replace(RIGHT, untried=SERVED),)).instances
+    assert (one.untried, one.available) == (True, True)
+
+
 def test_lost_edge_is_waited_for_when_all_are_required() -> None:
     fleet = look(with_policy(), (RIGHT, MUTE))
     assert (fleet.unconfirmed, fleet.lost, fleet.held_by_edge) == ((MUTE,), (MUTE,), True)

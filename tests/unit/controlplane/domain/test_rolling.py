@@ -95,6 +95,16 @@ def test_old_instance_serves_on_while_a_lost_edge_holds_the_rollout() -> None:
     assert [m.slot for m in admit.members] == [1]
 
 
+def test_old_instance_stays_until_the_edges_have_tried_one_new_instance_of_the_host() -> None:
+    new = replace(instance("host-b/3", NEW), untried=True)
+    assert converge(NEW, fleet(*full(), new), ONE_MORE) == ()
+    tried = fleet(*full(), replace(new, untried=False))
+    assert isinstance(converge(NEW, tried, ONE_MORE)[0], WithdrawInstances)
+    one_there = instance("host-b/4", NEW)
+    wide = replace(ONE_MORE, max_surge=2)
+    assert isinstance(converge(NEW, fleet(*full(), new, one_there), wide)[0], WithdrawInstances)
+
+
 def test_instance_that_an_edge_cannot_reach_holds_what_comes_next() -> None:
     apart = replace(instance("host-b/3", NEW), unreached_by=("http://edge",))
     assert converge(NEW, fleet(*full(), apart), ONE_MORE) == ()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.adapters.traefik.routing import NotServing, served_revision
-from controlplane.adapters.traefik.table import Names, render, rule
+from controlplane.adapters.traefik.routing import Checks, NotServing, served_revision
+from controlplane.adapters.traefik.table import Names, checked_s, interval_s, render, rule
 from controlplane.domain.route import Route
 from controlplane.domain.routing import Member, Table
 
@@ -47,6 +47,35 @@ def test_path_is_a_whole_segment_and_is_taken_off() -> None:
     prefix = "traefik/http/middlewares/camp-staging-path/stripprefix/prefixes/0"
     assert rendered[prefix] == "/staging"
     assert rendered["traefik/http/routers/camp-staging/middlewares/2"] == "camp-staging-path"
+
+
+def test_servers_are_tried_when_a_configuration_has_stood_for_a_check() -> None:
+    one, both = frozenset({"a:1"}), frozenset({"a:1", "b:1"})
+    checks, none = Checks(), frozenset[str]()
+    checks.note(1, one, none, 10.0)
+    assert (checks.tried, checks.down) == (none, none)
+    checks.note(1, one, none, 10.0 + checked_s(1))
+    assert checks.tried == one
+    checks.note(2, both, none, 20.0)
+    assert checks.tried == one
+    checks.note(2, both, frozenset({"b:1"}), 20.6)
+    assert (checks.tried, checks.down) == (one, frozenset({"b:1"}))
+
+
+def test_new_configuration_makes_no_dead_server_alive() -> None:
+    one, none = frozenset({"a:1"}), frozenset[str]()
+    checks = Checks()
+    checks.note(1, one, one, 10.0)
+    checks.note(2, one, none, 10.1)
+    assert checks.down == one
+    checks.note(2, one, none, 10.1 + checked_s(1))
+    assert (checks.down, checks.tried) == (none, one)
+    checks.note(3, none, none, 20.0)
+    assert checks.tried == none
+
+
+def test_large_fleets_are_checked_less_often() -> None:
+    assert [interval_s(n) for n in (0, 100, 200, 400, 10_000)] == [0.5, 0.5, 1.0, 2.0, 2.0]
 
 
 def router(**changes: object) -> dict[str, object]:
