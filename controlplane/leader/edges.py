@@ -31,15 +31,14 @@ class EdgeWatch:
     def timed(self, readings: tuple[EdgeReading, ...], table: Table) -> tuple[EdgeReading, ...]:
         """The readings with the time that each edge has not confirmed the table."""
         now = self.clock.monotonic()
-        for reading in readings:
-            if reading.confirms(table):
-                self.confirmed_at[reading.edge] = now
-        found = []
-        for reading in readings:
-            lag_s = now - self.confirmed_at.setdefault(reading.edge, now)
-            cause = "" if reading.confirms(table) else self.cause or ""
-            found.append(replace(reading, unconfirmed_s=lag_s, cause=cause))
-        return tuple(found)
+        return tuple(self._timed(reading, reading.confirms(table), now) for reading in readings)
+
+    def _timed(self, reading: EdgeReading, confirms: bool, now: float) -> EdgeReading:
+        if confirms:
+            self.confirmed_at[reading.edge] = now
+            return reading
+        lag_s = now - self.confirmed_at.setdefault(reading.edge, now)
+        return replace(reading, unconfirmed_s=lag_s, cause=self.cause or "")
 
     def due(self, readings: tuple[EdgeReading, ...]) -> bool:
         """An edge lags and should be woken now; the next time is twice as late."""

@@ -22,7 +22,7 @@ from controlplane.adapters.postgres.ledger_edges import (
 )
 from controlplane.adapters.postgres.ledger_follows import put_follow
 from controlplane.adapters.postgres.ledger_releases import put_release
-from controlplane.adapters.postgres.ledger_removal import delete_environment
+from controlplane.adapters.postgres.ledger_removal import delete_environment, new_epoch
 from controlplane.adapters.postgres.ledger_rollouts import begin_rollout, steer_rollout
 from controlplane.adapters.postgres.rows import (
     environment_of,
@@ -105,9 +105,10 @@ class PostgresLedger:
 
     async def delete(self, name: str, actor: str, withdraw: Withdraw) -> None:
         async with writing(self._engine) as connection:
-            if not await _lock(connection, name):
+            epoch = await new_epoch(connection, name)
+            if epoch is None or not await _lock(connection, name):
                 raise _unknown(name)
-            await delete_environment(connection, name, actor, withdraw)
+            await delete_environment(connection, name, actor, lambda: withdraw(epoch))
 
     async def releases(self) -> tuple[ReleaseRow, ...]:
         async with reading(self._engine) as connection:

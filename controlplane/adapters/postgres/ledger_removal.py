@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from controlplane.adapters.postgres import event_log
 from controlplane.adapters.postgres.tables import environments
 from controlplane.domain.errors import Conflict
-from controlplane.ports.ledger import Withdraw
 
 ACTIVE = text("SELECT id FROM rollouts WHERE environment = :name AND finished_at IS NULL")
 # What a silent host runs nobody knows; an agent that has left leaves its instances behind, and
@@ -26,8 +27,17 @@ ORDER BY h.name
 FENCE = text("UPDATE leaders SET epoch = epoch + 1 WHERE environment = :name RETURNING epoch")
 
 
+async def new_epoch(connection: AsyncConnection, name: str) -> int | None:
+    """The epoch of the end; None where there is no such environment.
+
+    Before the environment's row is locked: leaders lock in this order.
+    """
+    found: int | None = await connection.scalar(FENCE, {"name": name})
+    return found
+
+
 async def delete_environment(
-    connection: AsyncConnection, name: str, actor: str, withdraw: Withdraw
+    connection: AsyncConnection, name: str, actor: str, withdraw: Callable[[], Awaitable[None]]
 ) -> None:
     """Delete a locked environment. The edges are left within the transaction: what fails there
     leaves everything as it was, and what is left behind there is written again by the next leader.
@@ -43,7 +53,7 @@ async def delete_environment(
             f"Instances of {name} run on {', '.join(running)}; stop the agents there, then the "
             "instances, and delete it once the agents have been silent for host_silence_s."
         )
-    await withdraw(int(await connection.scalar(FENCE, {"name": name})))
+    await withdraw()
     await connection.execute(delete(environments).where(environments.c.name == name))
     await event_log.append(
         connection, name, [("environment", f"{actor} deleted {name}")], data={"actor": actor}
