@@ -22,6 +22,7 @@ from controlplane.domain.naming import ROLLOUT_ID
 from controlplane.wire import (
     AcceptTruth,
     EnvironmentApplied,
+    EnvironmentDeleted,
     EnvironmentView,
     EventView,
     HostAnswer,
@@ -111,6 +112,10 @@ class ControlClient:
         """Create or change an environment."""
         path = f"/environments/{_part(name)}"
         return await self._send("PUT", path, environment, EnvironmentApplied)
+
+    async def delete_environment(self, name: str) -> EnvironmentDeleted:
+        """Delete an environment that runs nothing, and take it off its edges."""
+        return await self._ask("DELETE", f"/environments/{_part(name)}", EnvironmentDeleted)
 
     async def releases(self) -> list[ReleaseView]:
         return await self._get("/releases", list[ReleaseView])

@@ -13,6 +13,7 @@ from controlplane.domain.follow import Follow, TagSeen
 from controlplane.domain.model import Blocker, Kind, Policy, Release, State
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.reports import AgentReport, PullReport
+from controlplane.domain.route import EVERYTHING, Route
 
 
 class PutEnvironment(
@@ -27,6 +28,7 @@ class PutEnvironment(
     edges: list[str]
     policy: dict[str, Any] = field(default_factory=dict)
     follow: dict[str, Any] | None = None
+    route: dict[str, Any] | None = None
 
 
 class FollowView(Struct, frozen=True, kw_only=True):
@@ -54,6 +56,7 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     follow: FollowView | None = None
     # By version, how many slots shall run it.
     runs: dict[str, int] = field(default_factory=dict)
+    route: Route = EVERYTHING
 
 
 class EnvironmentApplied(Struct, frozen=True, kw_only=True):
@@ -90,6 +93,12 @@ class HostAnswer(Struct, frozen=True, kw_only=True):
     environment: str
     host: str
     changed: bool
+
+
+class EnvironmentDeleted(Struct, frozen=True, kw_only=True):
+    """The environment that is no more."""
+
+    name: str
 
 
 class ReleaseView(Struct, frozen=True, kw_only=True):

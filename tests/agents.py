@@ -53,8 +53,8 @@ class Site:
     def store(self) -> PostgresStore:
         return PostgresStore(self.engine, self.environment)
 
-    async def apply(self, policy: Policy = QUICK) -> None:
-        draft = Draft(self.environment, ("host-a", "host-b"), (self.edge,), policy)
+    async def apply(self, policy: Policy = QUICK, *edges: str) -> None:
+        draft = Draft(self.environment, ("host-a", "host-b"), edges or (self.edge,), policy)
         await self.ledger.apply(draft, "alice")
 
     def command(self, host: str, environment: str = "") -> list[str]:

@@ -22,6 +22,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
         ready = not STATE["drained"] and BEHAVIOUR.get("ready", True)
         reason = None if ready else "draining" if STATE["drained"] else "has no model"
         streams = BEHAVIOUR.get("streams", 0)
+        if self.path == "/health/live" and not BEHAVIOUR.get("live", True):
+            ready = False
         self.say(200 if ready else 503, {{**ANSWER, "streams": streams, "reason": reason}})
 
     def do_POST(self):
@@ -64,8 +66,9 @@ else:
 def stand_in(folder: Path, version: str = "1.0.0", **behaviour: object) -> Release:
     """A bundle in `folder` and the release that it is.
 
-    Behaviour: `ready` (bool), `streams` (int), `crash` (last words), `ignores_sigterm` (bool),
-    `job_s` (seconds), `job_code` and `smoke_code` (exit codes of one-shot runs, and of checks).
+    Behaviour: `ready` and `live` (bool; edges go by the latter), `streams` (int), `crash` (last
+    words), `ignores_sigterm` (bool), `job_s` (seconds), `job_code` and `smoke_code` (exit codes of
+    one-shot runs, and of checks).
     """
     files = {"camp/__init__.py": "", "camp/__main__.py": program(version, **behaviour)}
     return bundle_of(folder, version, files)

@@ -17,6 +17,7 @@ from controlplane.domain.follow import TagSeen
 from controlplane.domain.policy import Draft, draft
 from controlplane.wire import (
     EnvironmentApplied,
+    EnvironmentDeleted,
     EnvironmentView,
     FollowView,
     PutEnvironment,
@@ -182,6 +183,28 @@ def runs(found: EnvironmentView) -> str:
     return f"{text} (mixed)" if len(found.runs) > 1 else text
 
 
+@env.command("delete")
+@click.argument("name")
+@click.option("--yes", metavar="NAME", help="The environment's name once more, to skip the prompt.")
+@connected
+def delete(name: str, yes: str | None, connection: Connection) -> None:
+    """Delete an environment that runs nothing, and take it off its edges.
+
+    Its hosts, rollouts and commands go; its events stay. Requests that it took get 404 from then
+    on.
+
+    Example: camp env delete staging --yes staging
+    """
+    typed(name, yes, f"{name} leaves its edges, and its hosts, rollouts and commands are deleted.")
+
+    async def work() -> EnvironmentDeleted:
+        async with connection.client() as client:
+            return await client.delete_environment(name)
+
+    deleted = run(work())
+    connection.show(deleted, lambda: [f"{deleted.name} is deleted"])
+
+
 def read(file: Path) -> dict[str, Mapping[str, Any]]:
     """The environments of a file by name. Raises Invalid, with the line where TOML breaks off."""
     try:
@@ -234,6 +257,7 @@ async def _apply(
                     edges=list(d.edges),
                     policy=dict(tables[d.name].get("policy", {})),
                     follow=tables[d.name].get("follow"),
+                    route=tables[d.name].get("route"),
                 ),
             )
             for d in drafts
@@ -253,6 +277,7 @@ def _card(found: EnvironmentView) -> list[str]:
         ("version", f"{found.version}, applied by {found.applied_by}"),
         ("hosts", ", ".join(found.hosts)),
         ("edges", ", ".join(found.edges)),
+        ("route", str(found.route)),
         ("current", found.current.version if found.current else "-"),
         ("previous", found.previous.version if found.previous else "-"),
         ("runs", runs(found) or "-"),

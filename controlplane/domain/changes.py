@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -73,7 +74,10 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
             draft.events.append(("credit", f"nobody led for {rested_s:.0f} s; they do not count"))
         _left_behind(draft, after, fleet)
     detail = _detail(before, plan) if after == before else None
-    if not draft.events and after == before and detail is None:
+    lost = frozenset(reading.edge for reading in fleet.lost)
+    draft.events.extend(_edge_news(seen, fleet))
+    same = after == before and detail is None and lost == seen.lost_edges
+    if not draft.events and same:
         return None
     return Changes(
         rollout=after if after != before else None,
@@ -88,6 +92,7 @@ def changes(seen: Snapshot, fleet: Fleet, plan: Plan) -> Changes | None:
         held=_held(seen.environment, after) if after is not None and before != after else None,
         detail=detail,
         moves=bool(plan.actions) or (before is not None and plan.state is not before.state),
+        lost_edges=lost if lost != seen.lost_edges else None,
     )
 
 
@@ -158,6 +163,17 @@ def _news(before: Rollout, after: Rollout, plan: Plan) -> list[tuple[str, str]]:
     if after.blocker is not None and after.blocker.cause != _cause(before.blocker):
         return [("blocker", after.blocker.sentence)]
     return []
+
+
+def _edge_news(seen: Snapshot, fleet: Fleet) -> Iterator[tuple[str, str]]:
+    for reading in fleet.lost:
+        if reading.edge not in seen.lost_edges:
+            waits = reading in fleet.unconfirmed
+            does = "nothing is replaced before it does" if waits else "rollouts go on without it"
+            yield "edge", f"edge {reading.edge} does not confirm the routing table; {does}"
+    back = seen.lost_edges.difference(reading.edge for reading in fleet.lost)
+    for edge in sorted(back.intersection(seen.environment.edges)):
+        yield "edge", f"edge {edge} confirms the routing table again"
 
 
 def _draft(seen: Snapshot, fleet: Fleet, actions: tuple[Action, ...]) -> _Draft:

@@ -13,7 +13,11 @@ from controlplane.domain.routing import EdgeReading, Member, Table
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One slot, goal and report laid side by side. `phase` is None while nothing was reported."""
+    """One slot, goal and report laid side by side. `phase` is None while nothing was reported.
+
+    `unreached_by` are the edges that send traffic to it and cannot reach it; `untried`: an edge has
+    not checked yet whether it can.
+    """
 
     host: str
     slot: int
@@ -28,6 +32,8 @@ class Instance:
     silent: bool
     detail: str = ""
     restarts: int = 0
+    unreached_by: tuple[str, ...] = ()
+    untried: bool = False
 
     @property
     def name(self) -> str:
@@ -35,12 +41,13 @@ class Instance:
 
     @property
     def available(self) -> bool:
-        """Admitted and ready, by a report that can still be believed."""
+        """Admitted, ready by a report that can still be believed, and within reach of the edges."""
         return (
             self.member is not None
             and self.member.address == self.address
             and self.phase in SERVING
             and not self.silent
+            and not self.unreached_by
         )
 
 
@@ -81,13 +88,15 @@ class Fleet:
 
     `schema` are the revisions that were applied, `retired` those before the last contract: what
     a release with such a head relies on may be gone.
-    `leader` is the host whose agent looks, empty where nobody leads.
+    `leader` is the host whose agent looks, empty where nobody leads. `unconfirmed` are the edges
+    that still have to confirm the table, `lost` those that have not for too long.
     """
 
     hosts: tuple[Host, ...]
     instances: tuple[Instance, ...]
     table: Table
     unconfirmed: tuple[EdgeReading, ...] = ()
+    lost: tuple[EdgeReading, ...] = ()
     jobs: tuple[Job, ...] = ()
     schema: frozenset[str] = field(default_factory=frozenset)
     retired: frozenset[str] = field(default_factory=frozenset)
@@ -95,8 +104,13 @@ class Fleet:
 
     @property
     def confirmed(self) -> bool:
-        """Every edge answered with the intended revision."""
+        """Every edge that is waited for serves the intended table."""
         return not self.unconfirmed
+
+    @property
+    def held_by_edge(self) -> bool:
+        """An edge that is waited for has been away for too long to come back in this step."""
+        return any(reading in self.lost for reading in self.unconfirmed)
 
     @property
     def available(self) -> int:

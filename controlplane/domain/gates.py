@@ -12,6 +12,8 @@ from controlplane.domain.goals import AgentGoal, Goal, Job, JobState
 from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout, count
 from controlplane.domain.protocol import PROTOCOL, skewed
 from controlplane.domain.reports import SERVING, Phase
+from controlplane.domain.routing import EdgeReading, Table
+from controlplane.domain.strategies.rolling import unproven
 
 AGENT_REPLACED = "agent_replaced"
 FAILING_ALIKE = "failing_alike"
@@ -185,13 +187,43 @@ def edges(fleet: Fleet) -> Wait | None:
     """Every edge answers with the intended table."""
     if fleet.confirmed:
         return None
-    reading = fleet.unconfirmed[0]
-    seen = f"revision {reading.revision}" if reading.revision is not None else reading.error
+    reading = max(fleet.unconfirmed, key=lambda r: r.unconfirmed_s)
+    seen = f"Revision {fleet.table.revision} is wanted: {_served(reading, fleet.table)}."
+    remove = (f"remove {reading.edge} with camp env apply",) if reading in fleet.lost else ()
     return Wait(
         "edge_unconfirmed",
-        f"Edge {reading.edge} does not serve table revision {fleet.table.revision} ({seen}).",
-        ("check that the edge runs and reads Redis", "pause", "abort"),
+        f"Edge {reading.edge} does not serve the intended table.",
+        ("check that the edge runs and reads Redis", *remove, "pause", "abort"),
+        f"{seen} {reading.cause}".rstrip(),
     )
+
+
+def _served(reading: EdgeReading, table: Table) -> str:
+    if reading.revision is None:
+        return reading.error
+    if reading.revision != table.revision:
+        return f"it serves {reading.revision}"
+    missing, foreign = table.addresses - reading.servers, reading.servers - table.addresses
+    said = [f"it lacks {min(missing)}"] if missing else []
+    said += [f"it has {min(foreign)} besides"] if foreign else []
+    return " and ".join(said)
+
+
+def reach(fleet: Fleet) -> Wait | None:
+    """Every edge can reach what it sends traffic to."""
+    for instance in fleet.instances:
+        if instance.unreached_by and instance.phase in SERVING:
+            edge = instance.unreached_by[0]
+            return Wait(
+                "edge_calls_down",
+                f"Edge {edge} cannot reach {instance.name} at {instance.address}, which is ready by"
+                " its agent's word.",
+                (
+                    f"check the firewall between them and --address of {instance.host}",
+                    *("pause", "rollback", "abort"),
+                ),
+            )
+    return None
 
 
 def images(rollout: Rollout, fleet: Fleet) -> Wait | None:
@@ -371,11 +403,18 @@ def _failed(bad: list[Instance], may_fail: int, release: Release) -> str:
 
 def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
     """Why nothing can be done at this moment while instances are being replaced."""
-    if waits := edges(fleet):
+    if waits := edges(fleet) or reach(fleet):
         return waits
     moving = next((w for i in fleet.instances if not i.silent and (w := _moving(i, release))), None)
     if moving is not None:
         return moving
+    ours = (i for i in fleet.instances if i.spec == release.spec and i.goal is Goal.RUN)
+    if untried := unproven(ours):
+        return Wait(
+            "edge_checks",
+            f"The edges have not checked {untried.name} yet, the first of {untried.host}.",
+            ("wait", "pause", "abort"),
+        )
     bad = [i for i in fleet.instances if i.spec == release.spec and i.phase is Phase.FAILED]
     if bad and not any(h.silent for h in fleet.hosts):
         may_fail = failures_allowed(policy, fleet)

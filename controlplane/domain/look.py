@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from controlplane.domain import edges
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import SlotGoal
 from controlplane.domain.protocol import PROTOCOL, skewed
@@ -16,10 +19,12 @@ CLOCK_SLACK_S = 1.0
 
 
 def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = "") -> Fleet:
-    """The fleet as it can be believed now, by the agent of host `leader`.
-
-    An edge without the intended revision is unconfirmed.
-    """
+    """The fleet as it can be believed now, by the agent of host `leader`."""
+    policy = (snapshot.rollout or snapshot.environment).policy
+    unconfirmed = _unconfirmed(snapshot.table, readings)
+    lost = edges.lost(unconfirmed, snapshot.lost_edges, policy)
+    waited = edges.required(unconfirmed, lost, policy, len(readings))
+    believed = tuple(r for r in readings if r in waited or r not in unconfirmed)
     hosts = tuple(_host(row, snapshot.now) for row in snapshot.hosts)
     members = {(m.host, m.slot): m for m in snapshot.table.members}
     goals: dict[str, dict[int, SlotGoal]] = {row.name: {} for row in snapshot.hosts}
@@ -30,9 +35,10 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         instances.extend(_instances(row, host, goals[row.name], members))
     return Fleet(
         hosts=hosts,
-        instances=tuple(instances),
+        instances=_reached(instances, believed),
         table=snapshot.table,
-        unconfirmed=_unconfirmed(snapshot.table, readings),
+        unconfirmed=waited,
+        lost=lost,
         jobs=snapshot.jobs,
         schema=snapshot.schema,
         retired=snapshot.retired,
@@ -41,7 +47,20 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
 
 
 def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeReading, ...]:
-    return tuple(r for r in readings if r.revision != table.revision)
+    return edges.behind(readings, table)
+
+
+def _reached(instances: list[Instance], readings: tuple[EdgeReading, ...]) -> tuple[Instance, ...]:
+    """The instances with what the edges' own checks say of those that they send traffic to."""
+    if not any(reading.down or reading.untried for reading in readings):
+        return tuple(instances)
+    return tuple(_tried(i, readings) if i.member else i for i in instances)
+
+
+def _tried(instance: Instance, readings: tuple[EdgeReading, ...]) -> Instance:
+    by = tuple(r.edge for r in readings if instance.address in r.down)
+    untried = any(instance.address in r.untried for r in readings)
+    return replace(instance, unreached_by=by, untried=untried) if by or untried else instance
 
 
 def _host(row: HostRow, now: float) -> Host:

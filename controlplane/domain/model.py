@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
+from controlplane.domain.route import EVERYTHING, Route
+
 
 class State(StrEnum):
     """Where a rollout stands."""
@@ -35,6 +37,13 @@ class Kind(StrEnum):
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
+
+
+class EdgesRequired(StrEnum):
+    """Which edges must confirm a table: every one, or those that are not lost."""
+
+    ALL = "all"
+    ANY = "any"
 
 
 class OnFailure(StrEnum):
@@ -101,6 +110,8 @@ class Policy:
     stop_grace_s: float = 10.0
     host_silence_s: float = 15.0
     max_failures: int | str = "10%"
+    edges_required: EdgesRequired = EdgesRequired.ALL
+    edge_silence_s: float = 15.0
     max_restarts: int = 3
     preflight_deadline_s: float = 600.0
     approval_deadline_s: float = 86_400.0
@@ -184,6 +195,7 @@ class Environment:
     version: int = 1
     current: Release | None = None
     previous: Release | None = None
+    route: Route = EVERYTHING
 
 
 def count(amount: int | str, total: int, *, up: bool) -> int:

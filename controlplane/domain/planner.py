@@ -41,7 +41,7 @@ def plan(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
         case State.PREFLIGHT:
             return _preflight(rollout, fleet, now)
         case State.AWAITING_APPROVAL:
-            return _awaiting_approval(rollout, now)
+            return _awaiting_approval(rollout, fleet, now)
         case State.MIGRATING:
             return _migrating(rollout, fleet, now)
         case State.PROGRESSING:
@@ -102,17 +102,17 @@ def _preflight(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
         case Failure(sentence):
             return Plan((), State.FAILED, sentence, cause=sentence)
         case Wait() as wait:
-            return _waiting(rollout, wait, now)
+            return _waiting(rollout, wait, now, actions=settle(fleet))
         case None:
             after = State.AWAITING_APPROVAL if rollout.policy.approval else State.MIGRATING
             return Plan((), after, "All checks before the change hold.")
 
 
-def _awaiting_approval(rollout: Rollout, now: float) -> Plan:
+def _awaiting_approval(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
     if rollout.approved:
         return Plan((), State.MIGRATING, "The rollout was approved.")
     wait = Wait("needs_approval", "An operator must approve this rollout.", ("approve", "abort"))
-    return _waiting(rollout, wait, now)
+    return _waiting(rollout, wait, now, actions=settle(fleet))
 
 
 def _migrating(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
@@ -120,7 +120,7 @@ def _migrating(rollout: Rollout, fleet: Fleet, now: float) -> Plan:
         case Failure(sentence):
             return Plan((), State.FAILED, sentence, cause=sentence)
         case Wait() as wait:
-            return _waiting(rollout, wait, now)
+            return _waiting(rollout, wait, now, actions=settle(fleet))
         case Job() as job:
             return Plan((RunMigration(job),), State.MIGRATING, f"{job.host} runs the migration.")
         case None:

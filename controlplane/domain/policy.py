@@ -6,18 +6,20 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from enum import StrEnum
 from math import isfinite
 from typing import Any
 
 from controlplane.domain.bounds import bounds
 from controlplane.domain.errors import Invalid
 from controlplane.domain.follow import FIELDS, Follow, follow_of
-from controlplane.domain.model import OnFailure, Policy
+from controlplane.domain.model import Policy
+from controlplane.domain.route import EVERYTHING, ROUTE_FIELDS, Route, route_of
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 PER_CENT = re.compile(r"(\d{1,3})%")
 URL = re.compile(r"https?://[^\s/]+(/\S*)?")
-ENVIRONMENT_FIELDS = ("hosts", "edges", "policy", "follow")
+ENVIRONMENT_FIELDS = ("hosts", "edges", "policy", "follow", "route")
 MAY_BE_ZERO = frozenset({"min_healthy_s", "bake_s", "drain_deadline_s"})
 LEAST_SILENCE_S = 1.0
 
@@ -31,6 +33,7 @@ class Draft:
     edges: tuple[str, ...]
     policy: Policy
     follow: Follow | None = None
+    route: Route = EVERYTHING
 
 
 def draft(name: str, table: Mapping[str, object]) -> Draft:
@@ -51,9 +54,13 @@ def draft(name: str, table: Mapping[str, object]) -> Draft:
     if isinstance(rule, Mapping):
         problems += _unknown(rule, FIELDS, "follow.")
     follow = follow_of(rule, problems)
+    way = table.get("route")
+    if isinstance(way, Mapping):
+        problems += _unknown(way, ROUTE_FIELDS, "route.")
+    route = route_of(way, problems)
     if problems:
         raise Invalid(f"Environment {name!r}: " + " ".join(problems))
-    return Draft(name, hosts, tuple(edge.rstrip("/") for edge in edges), policy, follow)
+    return Draft(name, hosts, tuple(edge.rstrip("/") for edge in edges), policy, follow, route)
 
 
 def _bad_name(field: str, name: str) -> str:
@@ -117,8 +124,8 @@ def _movable(policy: Policy, hosts: int, problems: list[str]) -> Policy:
 
 
 def _typed(default: object, value: object) -> object:
-    if isinstance(default, OnFailure):
-        return OnFailure(str(value))
+    if isinstance(default, StrEnum):
+        return type(default)(str(value))
     if isinstance(default, float) and isinstance(value, int):
         return float(value)
     return value
@@ -133,8 +140,8 @@ def _check(name: str, default: object) -> Callable[[object], str]:
             return _amount(1)
         case _ if name == "smoke_url":
             return _url_or_nothing
-        case OnFailure():
-            return _on_failure
+        case StrEnum():
+            return _one_of(type(default))
         case bool():
             return lambda value: "" if isinstance(value, bool) else "write true or false"
         case float():
@@ -162,6 +169,8 @@ def _seconds(name: str) -> Callable[[object], str]:
             return "write seconds as a number"
         if name == "host_silence_s" and value < LEAST_SILENCE_S:
             return f"agents report once a second, so write at least {LEAST_SILENCE_S:g}"
+        if name == "edge_silence_s" and value < LEAST_SILENCE_S:
+            return f"edges may take a second to follow, so write at least {LEAST_SILENCE_S:g}"
         if value < 0 or (value == 0 and name not in MAY_BE_ZERO):
             return "write seconds above 0"
         return ""
@@ -182,5 +191,5 @@ def _url_or_nothing(value: object) -> str:
     return "" if good else 'write the URL that users call, as in "http://127.0.0.1:8000", or ""'
 
 
-def _on_failure(value: object) -> str:
-    return "" if value in tuple(OnFailure) else f"write {' or '.join(OnFailure)}"
+def _one_of(known: type[StrEnum]) -> Callable[[object], str]:
+    return lambda value: "" if value in tuple(known) else f"write {' or '.join(known)}"

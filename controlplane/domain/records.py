@@ -42,7 +42,7 @@ class Snapshot:
     """One consistent look at an environment; `now` is database time in seconds.
 
     `rollout` is the active one, or None. `led_at` is when somebody led last, as far as was noted;
-    0 before the first leader.
+    0 before the first leader. `lost_edges` have not confirmed a table for long.
     """
 
     now: float
@@ -55,6 +55,7 @@ class Snapshot:
     schema: frozenset[str]
     led_at: float = 0.0
     retired: frozenset[str] = frozenset()
+    lost_edges: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ class Changes:
     for the log. `held`: the release the environment now runs, and the one to go back to. `moves`
     is false when only the explanation of a wait has changed. `behind`: hosts that were away when
     the release was reached, or have caught up. `detail`: how far what the rollout waits for has
-    come, written into its row without a new version; None leaves it.
+    come, written into its row without a new version; None leaves it. `lost_edges`: the new
+    whole set.
     """
 
     rollout: Rollout | None = None
@@ -81,3 +83,4 @@ class Changes:
     agents: tuple[tuple[str, AgentGoal], ...] = ()
     behind: tuple[tuple[str, bool], ...] = ()
     detail: str | None = None
+    lost_edges: frozenset[str] | None = None

@@ -21,19 +21,42 @@ class Table:
     revision: int = 0
     members: frozenset[Member] = frozenset()
 
+    @property
+    def addresses(self) -> frozenset[str]:
+        return frozenset(m.address for m in self.members)
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the edges' store says of the table that is in place: who wrote it, and which."""
+    """What the edges' store says of the table that is in place: who wrote it, and which.
+
+    Not `whole` when something of it is missing there.
+    """
 
     epoch: int
     revision: int
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeReading:
-    """What one edge answered when asked which table is live; None: it did not say."""
+    """What one edge answered when asked which table is live; a revision of None: it did not say.
+
+    `servers` are the addresses that it sends traffic to, `down` those of them that it cannot reach
+    by its own checks, `untried` those that it has not checked yet. `unconfirmed_s`: for how long
+    it has not confirmed the intended table, by the leader's own clock. `cause`: what is known to
+    keep edges from following.
+    """
 
     edge: str
     revision: int | None
     error: str = ""
+    servers: frozenset[str] = frozenset()
+    down: frozenset[str] = frozenset()
+    untried: frozenset[str] = frozenset()
+    unconfirmed_s: float = 0.0
+    cause: str = ""
+
+    def confirms(self, table: Table) -> bool:
+        """The edge serves this table: its revision, and the very addresses in it."""
+        return self.revision == table.revision and self.servers == table.addresses

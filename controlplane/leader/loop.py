@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -25,8 +25,9 @@ from controlplane.domain.look import look
 from controlplane.domain.model import State
 from controlplane.domain.planner import keep, plan
 from controlplane.domain.records import Changes, Snapshot
-from controlplane.domain.routing import Published
+from controlplane.domain.routing import EdgeReading, Published
 from controlplane.domain.truth import latest, took_back, went_back
+from controlplane.leader.edges import EdgeWatch
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Reason
@@ -65,6 +66,10 @@ class Leader:
     stale: int = 0
     failure: Exception | None = None
     failures: int = 0
+    watch: EdgeWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = EdgeWatch(self.tenure.clock)
 
     async def tick(self) -> float:
         """One look and at most one step. Returns the seconds until the next look.
@@ -79,6 +84,7 @@ class Leader:
             await self._renounce()
             if not await self.tenure.campaign(self._vouch):
                 return FOLLOW_S
+            self.watch.reset()
         try:
             wait_s = await self._step()
         except Fenced:
@@ -106,7 +112,7 @@ class Leader:
             published = latest(await self.routing.readings(seen.environment.edges))
         await self._require_truth(published, seen)
         await self._publish(published, seen)
-        readings = await self.routing.readings(seen.environment.edges)
+        readings = await self._readings(seen)
         fleet = look(seen, readings, self.tenure.host)
         decided = decide(seen, fleet)
         step = changes(seen, fleet, decided)
@@ -151,7 +157,24 @@ class Leader:
         """
         epoch = self._epoch()
         if published != Published(epoch, seen.table.revision):
-            await self.routing.publish(seen.table, epoch)
+            await self.routing.publish(seen.table, epoch, seen.environment.route)
+
+    async def _readings(self, seen: Snapshot) -> tuple[EdgeReading, ...]:
+        """What the edges say, and how long it has been wrong; those that lag are woken."""
+        if self.watch.cause is None:
+            await self._ask_cause()
+        found = await self.routing.readings(seen.environment.edges)
+        readings = self.watch.timed(found, seen.table)
+        if self.watch.due(readings):
+            await self._ask_cause()
+            await self.routing.publish(seen.table, self._epoch(), seen.environment.route)
+            await self.routing.touch(seen.environment.route)
+        return readings
+
+    async def _ask_cause(self) -> None:
+        before, self.watch.cause = self.watch.cause, await self.routing.lacking()
+        if self.watch.cause and self.watch.cause != before:
+            log.warning("edges_hear_nothing", detail=self.watch.cause)
 
     async def _record(self, seen: Snapshot, fleet: Fleet, decided: Plan, step: Changes) -> None:
         """Write the step and wake the hosts it concerns."""

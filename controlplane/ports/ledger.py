@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -87,6 +87,10 @@ class Event:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
+# Takes an environment off its edges in a new epoch, which fences whoever led it.
+Withdraw = Callable[[int], Awaitable[None]]
+
+
 class Ledger(Protocol):
     """All methods raise StoreUnavailable; the ones that name a thing raise NotFound.
 
@@ -104,7 +108,15 @@ class Ledger(Protocol):
         A new one begins above what is `known` of an earlier one of its name.
 
         Raises Conflict when a host that still has instances would be removed, or while a
-        rollout is active and the hosts or edges would change under it.
+        rollout is active and the hosts, route or edges would change under it, or when another
+        environment could take the same requests on one edge. Lost edges may always be taken out.
+        """
+        ...
+
+    async def delete(self, name: str, actor: str, withdraw: Withdraw) -> None:
+        """Delete an environment, after `withdraw` took it off its edges.
+
+        Raises Conflict while a rollout is active or instances run, and what `withdraw` raises.
         """
         ...
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from litestar.types import Scope
 
-from controlplane.domain.routing import Published
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
 from controlplane.ports.ledger import Ledger
 from controlplane.ports.logs import Logs
+from controlplane.ports.routing import Routing
 from controlplane.ports.store import Store
 
 
@@ -41,8 +41,8 @@ class Control:
     bus: Callable[[str], Bus]
     listener: Callable[[str], AbstractAsyncContextManager[Bus]]
     logs: Callable[[str], Logs]
-    published: Callable[[str], Awaitable[Published | None]]
     caller: Callable[[Scope], str]
+    routing: Callable[[str], AbstractAsyncContextManager[Routing]]
 
     async def nudge(self, environment: str) -> None:
         """Tell the leader and all event streams that something was written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from litestar import Controller, Response, get, post, put
+from litestar import Controller, Response, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -18,6 +18,7 @@ from controlplane.router.control import Control
 from controlplane.router.views import environment_view, release_view, rollout_view
 from controlplane.wire import (
     EnvironmentApplied,
+    EnvironmentDeleted,
     EnvironmentView,
     PutEnvironment,
     ReleaseAdded,
@@ -58,7 +59,8 @@ class EnvironmentController(Controller):
         """Create or change an environment; the same content changes nothing."""
         table = msgspec.structs.asdict(data)
         try:
-            known = await control.published(name)
+            async with control.routing(name) as routing:
+                known = await routing.published()
         except BusUnavailable:
             known = None
         changed = await control.ledger.apply(draft(name, table), actor, known)
@@ -66,6 +68,19 @@ class EnvironmentController(Controller):
             await control.nudge(name)
         row = await control.ledger.environment(name)
         return EnvironmentApplied(environment=environment_view(row), changed=changed)
+
+    @delete("/{name:str}", status_code=200)
+    async def delete_environment(
+        self,
+        control: NamedDependency[Control],
+        actor: NamedDependency[str],
+        name: FromPath[str],
+    ) -> EnvironmentDeleted:
+        """Delete an environment that runs nothing, and take it off its edges."""
+        async with control.routing(name) as routing:
+            await control.ledger.delete(name, actor, routing.withdraw)
+        await control.nudge(name)
+        return EnvironmentDeleted(name=name)
 
 
 class ReleaseController(Controller):

@@ -48,7 +48,8 @@ class TruthController(Controller):
         """Go on from what PostgreSQL says, after a restore or a failover that lost commits."""
         if data.confirm != name:
             raise Invalid(f"confirm: say {name!r} once more, to be sure that this one is meant.")
-        known = await control.published(name) or Published(0, 0)
+        async with control.routing(name) as routing:
+            known = await routing.published() or Published(0, 0)
         lease = control.lease(name)
         holder, said = await lease.holder(), await lease.reason()
         known = Published(max(known.epoch, holder[1] if holder else 0), known.revision)

@@ -34,6 +34,7 @@ def environment_view(row: EnvironmentRow) -> EnvironmentView:
         applied_at=row.applied_at,
         follow=follow_view(row),
         runs=dict(row.runs),
+        route=environment.route,
     )
 
 

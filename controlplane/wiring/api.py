@@ -18,7 +18,7 @@ from controlplane.adapters.redis.bus import RedisBus
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.redis.lease import RedisLease
 from controlplane.adapters.redis.logs import RedisLogs
-from controlplane.adapters.traefik.routing import published
+from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.errors import BusUnavailable
 from controlplane.ports.bus import Bus
 from controlplane.ports.lease import Lease
@@ -51,8 +51,8 @@ def control_api(
         bus=lambda environment: RedisBus(redis, environment) if redis else NoBus(),
         listener=lambda environment: _listener(redis, environment),
         logs=lambda environment: RedisLogs(_connected(redis), environment),
-        published=lambda environment: published(_connected(redis), environment),
         caller=caller,
+        routing=lambda environment: TraefikRouting(_connected(redis), environment),
     )
 
     async def close() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.errors import BusUnavailable, Fenced, Stale
-from controlplane.domain.routing import Member, Published, Table
+from controlplane.domain.routing import EdgeReading, Member, Published, Table
 from controlplane.ports.routing import Routing
 from tests.fakes.redis import FakeRedis
 from tests.fakes.routing import FakeEdge, FakeRouting
@@ -19,6 +19,7 @@ from tests.fakes.world import World
 from tests.waiting import eventually
 
 DELAY_S = 0.1
+LOCAL = "local"
 NOBODY = "http://127.0.0.1:1"
 A = Member("host-a", 0, "127.0.0.1:18001")
 B = Member("host-b", 0, "127.0.0.1:18002")
@@ -39,12 +40,14 @@ class Ground:
         lost: Routing,
         *,
         edge: str,
+        fakes: Sequence[FakeEdge] = (),
     ) -> None:
         self.routing = routing
         self.lost = lost
         self.edges = (edge,)
         self._world = world
         self._redis = redis
+        self._fakes = fakes
 
     async def empty(self) -> None:
         if isinstance(self._redis, FakeRedis):
@@ -52,10 +55,31 @@ class Ground:
         else:
             await self._redis.flushall()
 
-    async def confirmed(self, revision: int) -> bool:
-        """Whether every edge serves the revision before a deadline."""
+    async def lose_a_key(self) -> None:
+        """One of the keys that edges follow is deleted by hand."""
+        if isinstance(self._redis, FakeRedis):
+            self._redis.delete(f"camp:{LOCAL}:routing:table")
+        else:
+            keys = [key async for key in self._redis.scan_iter("traefik/http/services/*/url")]
+            await self._redis.delete(keys[0])
+
+    def cut(self, member: Member) -> None:
+        """The edge cannot reach the member; at the real one nobody listens there anyway."""
+        for edge in self._fakes:
+            edge.unreachable |= {member.address}
+
+    async def reading(self) -> EdgeReading:
+        (reading,) = await self.routing.readings(self.edges)
+        return reading
+
+    def pass_time(self) -> None:
+        """The fake edge follows after a while; the real one needs no telling."""
         if self._world is not None:
             self._world.now += DELAY_S
+
+    async def confirmed(self, revision: int) -> bool:
+        """Whether every edge serves the revision before a deadline."""
+        self.pass_time()
 
         async def serving() -> bool:
             readings = await self.routing.readings(self.edges)
@@ -92,7 +116,9 @@ def fake_ground() -> Ground:
     redis, dead = FakeRedis(world), FakeRedis(world)
     dead.down = True
     edges = [FakeEdge(world, "edge", DELAY_S)]
-    return Ground(FakeRouting(redis, edges), world, redis, FakeRouting(dead, edges), edge="edge")
+    lost = FakeRouting(dead, edges, LOCAL)
+    routing = FakeRouting(redis, edges, LOCAL)
+    return Ground(routing, world, redis, lost, edge="edge", fakes=edges)
 
 
 async def test_edge_without_a_table_says_so_in_words(ground: Ground) -> None:
@@ -110,6 +136,80 @@ async def test_published_table_is_confirmed_by_every_edge(ground: Ground) -> Non
     assert await ground.confirmed(2)
     (reading,) = await ground.routing.readings(ground.edges)
     assert reading.error == ""
+
+
+async def test_edge_says_which_servers_it_uses(ground: Ground) -> None:
+    for wanted in (table(1, A), table(2, A, B), table(3)):
+        await ground.routing.publish(wanted, epoch=1)
+        assert await ground.confirmed(wanted.revision)
+        assert (await ground.reading()).confirms(wanted)
+
+
+async def test_server_that_an_edge_cannot_reach_is_called_down(ground: Ground) -> None:
+    ground.cut(A)
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.confirmed(1)
+
+    async def called_down() -> bool:
+        return (await ground.reading()).down == {A.address}
+
+    assert await eventually(called_down)
+    await ground.routing.publish(table(2, A), epoch=1)
+    assert await ground.confirmed(2)
+    assert await called_down(), "a new table proves nothing"
+    await ground.routing.publish(table(3), epoch=1)
+    assert await ground.confirmed(3)
+    assert (await ground.reading()).down == frozenset()
+
+
+async def test_deleted_key_is_found_and_written_again(ground: Ground) -> None:
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.confirmed(1)
+    await ground.lose_a_key()
+    assert await ground.routing.published() == Published(1, 1, whole=False)
+    await ground.routing.publish(table(1, A), epoch=1)
+    assert await ground.routing.published() == Published(1, 1)
+
+    async def whole() -> bool:
+        return (await ground.reading()).confirms(table(1, A))
+
+    assert await eventually(whole)
+
+
+async def test_withdrawn_environment_leaves_its_edges_and_its_leader_is_fenced(
+    ground: Ground,
+) -> None:
+    await ground.routing.publish(table(1, A), epoch=3)
+    assert await ground.confirmed(1)
+    with pytest.raises(Fenced):
+        await ground.routing.withdraw(2)
+    await ground.routing.withdraw(4)
+    assert await ground.routing.published() == Published(4, 0, whole=False)
+    with pytest.raises(Fenced):
+        await ground.routing.publish(table(2, A), epoch=3)
+    ground.pass_time()
+
+    async def left() -> bool:
+        return "no table" in (await ground.reading()).error
+
+    assert await eventually(left)
+
+
+async def test_touch_changes_nothing(ground: Ground) -> None:
+    await ground.routing.touch()
+    assert await ground.routing.published() is None
+    await ground.routing.publish(table(1, A), epoch=1)
+    await ground.routing.touch()
+    assert await ground.routing.published() == Published(1, 1)
+    assert await ground.confirmed(1)
+
+
+async def test_nothing_is_lacking_where_edges_hear_of_changes(ground: Ground) -> None:
+    assert await ground.routing.lacking() == ""
+    with pytest.raises(BusUnavailable):
+        await ground.lost.lacking()
+    with pytest.raises(BusUnavailable):
+        await ground.lost.touch()
 
 
 async def test_empty_table_is_confirmed_like_any_other(ground: Ground) -> None:

@@ -58,11 +58,13 @@ async def test_a_commit_is_observed_as_it_was_written(ground: Ground) -> None:
         table=Table(4, members),
         events=(("step", "started a/1"), ("step", "drains b/2")),
         held=(release("1.1.0"), release()),
+        lost_edges=frozenset({"http://127.0.0.1:1"}),
     )
 
     await ground.store.commit(1, LEADER, await lead(ground.store), changes)
 
     now = await ground.store.observe()
+    assert now.lost_edges == changes.lost_edges
     assert now.slots == (goal("a", 1), goal("b", 2, Goal.DRAIN))
     assert now.table == changes.table
     assert now.jobs == (job(),)

@@ -48,6 +48,7 @@ class FakeStore:
         self.newer: set[str] = set()
         self._raw: dict[str, bytes] = {}
         self.table = Table()
+        self.lost_edges: frozenset[str] = frozenset()
         self.jobs: dict[str, Job] = {}
         self.schema: frozenset[str] = frozenset()
         self.retired: frozenset[str] = frozenset()
@@ -195,8 +196,9 @@ class FakeStore:
             self.table,
             self._jobs() if self.jobs else (),
             self.schema,
-            self.led_at,
-            self.retired,
+            led_at=self.led_at,
+            retired=self.retired,
+            lost_edges=self.lost_edges,
         )
 
     def _said(self, report: HostReport) -> bool:
@@ -294,6 +296,8 @@ class FakeStore:
             self._goals = None
         if changes.table is not None:
             self.table = changes.table
+        if changes.lost_edges is not None:
+            self.lost_edges = changes.lost_edges
         if changes.rollout is not None and self.rollout is not None:
             self.rollout = replace(changes.rollout, version=self.rollout.version + 1)
         if changes.detail is not None and self.rollout is not None and self.rollout.blocker:

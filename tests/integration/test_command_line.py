@@ -54,10 +54,30 @@ async def test_environments_are_applied_and_shown(shell: Shell, tmp_path: Path) 
     assert "host-a in local" in await shell.told("host", "show", "host-a")
 
 
+async def test_environment_is_deleted_by_its_name_only(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "environments.toml"
+    file.write_text(FILE, encoding="utf-8")
+    await shell.told("env", "apply", str(file))
+    wrong = await shell.camp("env", "delete", "local", "--yes", "lokal")
+    assert (wrong.exit_code, "nothing was deleted" in wrong.stderr) == (1, True)
+    assert await shell.told("env", "delete", "local", "--yes", "local") == "local is deleted\n"
+    assert (await shell.camp("env", "show", "local")).exit_code == 1
+    assert "alice deleted local" in await shell.told("events")
+
+
+async def test_route_of_an_environment_is_applied_and_shown(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "environments.toml"
+    route = '[environments.local.route]\nhost = "camp.test"\n'
+    file.write_text(FILE + route, encoding="utf-8")
+    await shell.told("env", "apply", str(file))
+    assert "entry point web, camp.test, path /" in await shell.told("env", "show", "local")
+
+
 @pytest.mark.parametrize(
     "args",
     [
         ("env", "show", "nowhere"),
+        ("env", "delete", "nowhere", "--yes", "nowhere"),
         ("release", "show", "9.9.9"),
         ("host", "show", "nobody"),
         ("host", "list", "-e", "nowhere"),

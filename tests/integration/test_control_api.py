@@ -237,7 +237,7 @@ async def test_events_of_one_rollout_hold_no_others(ground: Ground) -> None:
     rollout = await ground.client.start(ENVIRONMENT, "1.0.0")
     async with aclosing(ground.client.events(rollout=rollout.id, after=0)) as coming:
         assert (await anext(coming)).rollout == rollout.id
-        await ground.ledger.apply(a_draft(name="other"), "bob")
+        await ground.ledger.apply(a_draft(name="other", edges=("http://127.0.0.1:9",)), "bob")
         await ground.client.steer(rollout.id, "abort")
         assert "abort" in (await anext(coming)).message
     with pytest.raises(NotFound):

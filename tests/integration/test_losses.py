@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.redis.lease import RedisLease
-from controlplane.adapters.traefik.routing import published
+from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.model import State
 from controlplane.domain.routing import Published
 from controlplane.embedded.servers import TraefikServer
@@ -152,8 +152,11 @@ async def test_truth_that_went_back_stops_every_decision_until_it_is_accepted(
 
 
 async def _published(place: Site) -> Published:
-    async with open_redis(place.environ["REDIS_URL"]) as client:
-        found = await published(client, place.environment)
+    async with (
+        open_redis(place.environ["REDIS_URL"]) as client,
+        TraefikRouting(client, place.environment) as routing,
+    ):
+        found = await routing.published()
     assert found is not None
     return found
 

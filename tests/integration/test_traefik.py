@@ -16,7 +16,8 @@ import pytest
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.traefik.routing import TraefikRouting
 from controlplane.domain.errors import BusUnavailable
-from controlplane.domain.routing import Member, Table
+from controlplane.domain.route import Route
+from controlplane.domain.routing import EdgeReading, Member, Table
 from controlplane.embedded.servers import TraefikServer, start_redis, start_traefik
 from tests.fakes.backend import Backend
 from tests.waiting import eventually
@@ -43,8 +44,11 @@ class Ground:
         await self.routing.publish(Table(self.revision, frozenset(members)), epoch=1)
 
     async def confirmed(self) -> bool:
+        return (await self.reading()).revision == self.revision
+
+    async def reading(self) -> EdgeReading:
         (reading,) = await self.routing.readings((self.edge,))
-        return reading.revision == self.revision
+        return reading
 
 
 @asynccontextmanager
@@ -101,6 +105,18 @@ async def test_confirmed_table_is_the_one_that_traffic_follows(ground: Ground) -
     assert (await ground.web.get("/x")).status_code == 200
     assert (first.requests, second.requests) == (1, 1)
     assert second.table == "2"
+
+
+async def test_new_server_is_untried_until_the_edge_has_checked_it(ground: Ground) -> None:
+    first, *_ = ground.backends
+    await ground.serve([first])
+    assert (await ground.reading()).untried == {first.address}
+
+    async def tried() -> bool:
+        reading = await ground.reading()
+        return not reading.untried and not reading.down
+
+    assert await eventually(tried)
 
 
 async def test_no_request_is_lost_while_confirmed_tables_replace_each_other(
@@ -190,16 +206,16 @@ async def test_instance_that_hangs_in_its_check_is_passed_over_until_it_recovers
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"rule": "Nonsense("}, "parsing rule"), ({"entry_point": "nowhere"}, "doesn't exist")],
+    [({"host": "`"}, "parsing rule"), ({"entry_point": "nowhere"}, "doesn't exist")],
 )
 async def test_route_that_the_edge_cannot_serve_is_never_confirmed(
     redis_url: str, traefik: TraefikServer, options: dict[str, str], said: str
 ) -> None:
     async with (
         open_redis(redis_url) as client,
-        TraefikRouting(client, "broken", **options) as routing,
+        TraefikRouting(client, "broken") as routing,
     ):
-        await routing.publish(Table(1), epoch=1)
+        await routing.publish(Table(1), 1, Route(**options))
 
         async def told() -> bool:
             (reading,) = await routing.readings((traefik.api_url,))

@@ -16,6 +16,7 @@ import msgspec
 from controlplane.adapters.postgres import decoding
 from controlplane.agent import status
 from controlplane.domain import look as look_module
+from controlplane.domain import planner
 from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
 from controlplane.domain.fleet import Fleet
@@ -133,6 +134,15 @@ def _unread_is_empty() -> list[Patch]:
     return [(FakeStore, "_read", blank)]
 
 
+def _readmit_needs_all_edges() -> list[Patch]:
+    """What is healthy waits for every edge before it may serve again."""
+    readmit = rolling.readmit
+    return [
+        (planner, "readmit", lambda fleet: readmit(fleet) if fleet.confirmed else ()),
+        (Fleet, "held_by_edge", property(lambda fleet: False)),
+    ]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
@@ -145,6 +155,7 @@ BUGS: dict[str, Callable[[], list[Patch]]] = {
     "count-time-without-leader": _count_time_without_leader,
     "read-strictly": _read_strictly,
     "unread-is-empty": _unread_is_empty,
+    "readmit-needs-all-edges": _readmit_needs_all_edges,
 }
 
 

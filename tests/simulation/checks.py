@@ -9,13 +9,15 @@ from controlplane.domain.bounds import bounds
 from controlplane.domain.changes import UNLED_S
 from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.look import SILENT_AFTER_S
-from controlplane.domain.model import TERMINAL, Policy, Rollout, State, deadline_s
+from controlplane.domain.model import TERMINAL, EdgesRequired, Policy, Rollout, State, deadline_s
 from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
 from controlplane.domain.reports import SERVING, SlotReport
 from controlplane.domain.routing import Member
 from tests.simulation.cluster import Cluster
 from tests.simulation.violation import Violation
 
+# After the faults a healthy instance is back in the table long before this.
+CALM_S, READMITTED_S = 20.0, 9.0
 # A leader may act on a look that was taken just before a host fell silent.
 BELIEVED_S = SILENT_AFTER_S + LOOK_VALID_S
 
@@ -27,6 +29,7 @@ class Checks:
     cluster: Cluster
     policy: Policy
     drain_began: dict[tuple[str, int], float] = field(default_factory=dict)
+    left_at: dict[str, float] = field(default_factory=dict)
     published: int = 0
     terminal: dict[str, State] = field(default_factory=dict)
     commits: int = 0
@@ -46,6 +49,7 @@ class Checks:
         if changes.table is not None:
             self._withdrawals(before, changes)
             self._admissions(before, changes)
+            self._never_emptied(before, changes)
         if changes.slots:
             self._surge(before, changes)
             self._stops(before, changes)
@@ -160,6 +164,21 @@ class Checks:
             if answers != goal.release.spec:
                 raise Violation(f"I4: admitted {answers.version} for {goal.release.version}")
 
+    def _never_emptied(self, before: Snapshot, changes: Changes) -> None:
+        """The last one may leave because it died, but not while another has waited for long."""
+        assert changes.table is not None
+        self.left_at |= {m.address: before.now for m in before.table.members}
+        if changes.table.members or before.now < CALM_S:
+            return
+        for member in _ready(before):
+            goal = self.cluster.store.slots.get((member.host, member.slot))
+            process = self.cluster.machines[member.host].at(member.address)
+            if goal is None or goal.goal is not Goal.RUN or process is None:
+                continue
+            since = self.left_at.get(member.address, process.started)
+            if before.now - since > READMITTED_S:
+                raise Violation(f"I11: the edges are emptied while {member.address} could serve")
+
     def _surge(self, before: Snapshot, changes: Changes) -> None:
         known = {(g.host, g.slot) for g in before.slots}
         new = [g for g in changes.slots if (g.host, g.slot) not in known and g.goal is Goal.RUN]
@@ -170,21 +189,26 @@ class Checks:
 
     def _stops(self, before: Snapshot, changes: Changes) -> None:
         former = {(g.host, g.slot): g for g in before.slots}
+        now_lost = changes.lost_edges or frozenset()
         for goal in changes.slots:
             place = (goal.host, goal.slot)
             if goal.goal is Goal.RUN or (place in former and former[place].goal is goal.goal):
                 continue
-            self._left_by_all_edges(goal.host, goal.slot)
+            self._left_by_all_edges(goal.host, goal.slot, before.lost_edges | now_lost)
             if goal.goal is Goal.DRAIN:
                 self.drain_began[place] = self.cluster.world.now
             elif goal.admitted_once:
                 self._streams_ended(goal)
 
-    def _left_by_all_edges(self, host: str, slot: int) -> None:
+    def _left_by_all_edges(self, host: str, slot: int, lost: frozenset[str]) -> None:
         process = self.cluster.machines[host].slots.get(slot)
         if process is None:
             return
-        for edge in self.cluster.routing.edges:
+        edges = self.cluster.routing.edges
+        spared = self.policy.edges_required is EdgesRequired.ANY and len(lost) < len(edges)
+        for edge in edges:
+            if spared and edge.name in lost:
+                continue
             table = edge.table
             if table and any(m.address == process.address for m in table.members):
                 raise Violation(f"I3: {host}/{slot} is sent away while {edge.name} routes to it")

@@ -137,6 +137,7 @@ class Cluster:
         for edge in self.routing.edges:
             edge.offer(self.store.table)
         self.redis.put(f"camp:{NAME}:routing:revision", 1)
+        self.redis.put(f"camp:{NAME}:routing:table", self.store.table)
 
     def boot(self, host: str) -> None:
         """Start the agent process of a host."""

@@ -12,7 +12,7 @@ from controlplane.domain.commands import Command
 from controlplane.domain.errors import BrokenInvariant, Fenced, TruthWentBack, Unavailable
 from controlplane.domain.look import look
 from controlplane.domain.model import Rollout, State
-from controlplane.domain.strategies.rolling import converged
+from controlplane.domain.strategies.rolling import admissible, converged
 from tests.simulation import faults
 from tests.simulation.checks import Checks
 from tests.simulation.cluster import V1, V2, Cluster
@@ -109,12 +109,14 @@ class _Episode:
 
     def _fleet_runs(self, rollout: Rollout) -> bool:
         seen = self.cluster.store.snapshot()
-        fleet = look(seen, tuple(e.reading() for e in self.cluster.routing.edges))
+        edges = [e for e in self.cluster.routing.edges if not e.dead]
+        fleet = look(seen, tuple(e.reading() for e in edges))
         if rollout.state is State.SUCCEEDED:
             return converged(V2, fleet, rollout.policy)
         if rollout.state is State.ROLLED_BACK:
             return converged(V1, fleet, rollout.policy)
-        return fleet.confirmed and all(i.available for i in fleet.instances if i.member)
+        serving = [i for i in fleet.instances if i.member or (i.admitted_once and admissible(i))]
+        return fleet.confirmed and all(i.available for i in serving)
 
     def _healthy(self) -> bool:
         rollout = self.cluster.store.rollout
@@ -128,7 +130,11 @@ class _Episode:
             if not self._fleet_runs(rollout):
                 raise Violation(f"I8: {rollout.state}, but the fleet does not run it")
         elif stable and not self._fleet_runs(rollout):
-            raise Violation(f"I9: {rollout.state}, and admitted instances do not serve")
+            raise Violation(f"I9: {rollout.state}, and what could serve does not")
+        dead = [e.name for e in self.cluster.routing.edges if e.dead]
+        late = rollout.state is State.FAILED and "deadline" in rollout.cause
+        if stable and late and dead and not any(name in rollout.cause for name in dead):
+            raise Violation(f"I7: {dead[0]} is dead, and the blocker was another: {rollout.cause}")
 
     def _interrupted(self, actor: Actor) -> float | None:
         """A preempted turn goes on soon, stalls, sleeps past its lease, or dies right there."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from controlplane.domain.commands import Command, allowed, steer
-from controlplane.domain.model import OnFailure, Policy, Spec
+from controlplane.domain.model import EdgesRequired, OnFailure, Policy, Spec
 from tests.fakes.runtime import Behaviour
 from tests.simulation.cluster import NAME, V1, V2, Cluster, Process
 from tests.simulation.violation import Violation
@@ -35,6 +36,8 @@ def policy(rng: Random) -> Policy:
         drain_deadline_s=rng.choice([1.5, 3.0]),
         stop_grace_s=1.0,
         host_silence_s=6.0,
+        edges_required=rng.choice([EdgesRequired.ALL, EdgesRequired.ALL, EdgesRequired.ANY]),
+        edge_silence_s=8.0,
         preflight_deadline_s=90.0,
         migration_deadline_s=90.0,
         progress_deadline_s=60.0,
@@ -153,6 +156,21 @@ def _edge_stuck(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     ]
 
 
+def _edge_dies(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    """It never comes back; later on, and not at once, everything else restarts once."""
+    edge = rng.choice(c.routing.edges)
+    restarts = [
+        (CALM_AT_S + 2.0 + 12.0 * turn, partial(_restarted, c, host))
+        for turn, host in enumerate(c.hosts)
+    ]
+    return [(begin, lambda: _set(edge, "dead", True)), *restarts]
+
+
+def _restarted(c: Cluster, host: str) -> None:
+    for slot in sorted(c.machines[host].slots):
+        c.machines[host].crash(slot)
+
+
 def _leader_killed(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     def strike() -> None:
         for process in c.leaders()[:1]:
@@ -227,6 +245,7 @@ _KINDS: tuple[Callable[[Random, Cluster, float, float], Timed], ...] = (
     _truth_goes_back,
     _all_fail_alike,
     _redis_gone_for_long,
+    _edge_dies,
     _leader_killed,
     _leader_killed,
     _agent_killed,

@@ -18,10 +18,17 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters.postgres import event_log
+from controlplane.adapters.postgres.ledger_edges import (
+    lock_routes,
+    publish_anew,
+    refuse_collision,
+    refuse_under_rollout,
+)
 from controlplane.adapters.postgres.ledger_follows import put_follow
 from controlplane.adapters.postgres.ledger_operators import all_operators, revoke
 from controlplane.adapters.postgres.ledger_releases import put_release
 from controlplane.adapters.postgres.ledger_remedies import accept_truth, drain_host, forget_host
+from controlplane.adapters.postgres.ledger_removal import delete_environment, new_epoch
 from controlplane.adapters.postgres.ledger_rollouts import begin_rollout, steer_rollout
 from controlplane.adapters.postgres.rows import (
     environment_of,
@@ -56,6 +63,7 @@ from controlplane.ports.ledger import (
     Order,
     ReleaseRow,
     Start,
+    Withdraw,
 )
 
 WITH_ACTIVE = select(
@@ -100,24 +108,25 @@ class PostgresLedger:
         async with reading(self._engine) as connection:
             row = (await connection.execute(WITH_ACTIVE.where(environments.c.name == name))).first()
         if row is None:
-            raise NotFound(
-                f"There is no environment {name!r}; create it with camp env apply FILE, "
-                "or see camp env list."
-            )
+            raise _unknown(name)
         return environment_row(row)
 
     async def apply(self, draft: Draft, actor: str, known: Published | None = None) -> bool:
         async with writing(self._engine) as connection:
+            await lock_routes(connection)
             if not await _lock(connection, draft.name):
+                await refuse_collision(connection, draft)
                 return await _create(connection, draft, actor, known or Published(0, 0))
             # Read after the lock: a statement that waits for one still sees what was before.
             query = WITH_ACTIVE.where(environments.c.name == draft.name)
             row = (await connection.execute(query)).one()
             stored = environment_of(row)
             follow = environment_row(row).follow
-            held = (stored.hosts, stored.edges, stored.policy, follow)
-            if held == (draft.hosts, draft.edges, draft.policy, draft.follow):
+            held = (stored.hosts, stored.edges, stored.policy, follow, stored.route)
+            if held == (draft.hosts, draft.edges, draft.policy, draft.follow, draft.route):
                 return False
+            if (stored.edges, stored.route) != (draft.edges, draft.route):
+                await refuse_collision(connection, draft)
             await put_follow(connection, draft)
             await _change(connection, stored, row.active, draft, actor)
             return True
@@ -137,6 +146,13 @@ class PostgresLedger:
     async def forget_host(self, environment: str, host: str, actor: str, reason: str) -> None:
         async with writing(self._engine) as connection:
             await forget_host(connection, environment, host, actor, reason)
+
+    async def delete(self, name: str, actor: str, withdraw: Withdraw) -> None:
+        async with writing(self._engine) as connection:
+            epoch = await new_epoch(connection, name)
+            if epoch is None or not await _lock(connection, name):
+                raise _unknown(name)
+            await delete_environment(connection, name, actor, lambda: withdraw(epoch))
 
     async def releases(self) -> tuple[ReleaseRow, ...]:
         async with reading(self._engine) as connection:
@@ -234,6 +250,13 @@ class PostgresLedger:
             return await revoke(connection, name, actor, reason)
 
 
+def _unknown(name: str) -> NotFound:
+    return NotFound(
+        f"There is no environment {name!r}; create it with camp env apply FILE, "
+        "or see camp env list."
+    )
+
+
 def _events_of(environment: str | None, rollout: str | None) -> Select[tuple[object, ...]]:
     query = select(events)
     if environment is not None:
@@ -257,6 +280,7 @@ async def _create(connection: AsyncConnection, draft: Draft, actor: str, known: 
             hosts=list(draft.hosts),
             edges=list(draft.edges),
             policy=plain(draft.policy),
+            route=plain(draft.route),
             applied_by=actor,
         )
         .on_conflict_do_nothing()
@@ -280,11 +304,10 @@ async def _create(connection: AsyncConnection, draft: Draft, actor: str, known: 
 async def _change(
     connection: AsyncConnection, stored: Environment, active: str | None, draft: Draft, actor: str
 ) -> None:
-    if active is not None and (stored.hosts, stored.edges) != (draft.hosts, draft.edges):
-        raise Conflict(
-            f"Rollout {active} is active in {draft.name}, so its hosts and edges cannot change "
-            "now; wait for it or abort it, then apply again."
-        )
+    if active is not None:
+        await refuse_under_rollout(connection, stored, active, draft)
+    if stored.route != draft.route:
+        await publish_anew(connection, draft.name)
     removed = tuple(host for host in stored.hosts if host not in draft.hosts)
     await _remove_hosts(connection, draft.name, removed)
     added = tuple(host for host in draft.hosts if host not in stored.hosts)
@@ -296,6 +319,7 @@ async def _change(
             hosts=list(draft.hosts),
             edges=list(draft.edges),
             policy=plain(draft.policy),
+            route=plain(draft.route),
             version=stored.version + 1,
             applied_by=actor,
             applied_at=NOW,

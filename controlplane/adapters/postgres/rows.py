@@ -10,6 +10,7 @@ from sqlalchemy import Row
 
 from controlplane.domain.follow import Follow, Followed
 from controlplane.domain.model import Environment, Policy, Release, Rollout
+from controlplane.domain.route import Route
 from controlplane.ports.ledger import EnvironmentRow, Event, ReleaseRow
 
 AnyRow = Row[Any]
@@ -24,6 +25,7 @@ def environment_of(row: AnyRow) -> Environment:
         version=row.version,
         current=release_of(row.current),
         previous=release_of(row.previous),
+        route=convert(row.route, Route),
     )
 
 

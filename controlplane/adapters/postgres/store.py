@@ -29,7 +29,7 @@ OBSERVE = text("""
 SELECT json_build_object(
     'now', extract(epoch FROM clock_timestamp()),
     'environment', json_build_object(
-        'name', e.name, 'hosts', e.hosts, 'edges', e.edges, 'policy', e.policy,
+        'name', e.name, 'hosts', e.hosts, 'edges', e.edges, 'policy', e.policy, 'route', e.route,
         'version', e.version, 'current', e.current, 'previous', e.previous),
     'rollout', r.rollout,
     'slots', (
@@ -58,7 +58,8 @@ SELECT json_build_object(
             SELECT max(applied_at) FROM schema_history WHERE phase = 'contract')),
     'led_at', (
         SELECT coalesce(extract(epoch FROM led_at), 0)
-        FROM leaders WHERE environment = e.name))::text
+        FROM leaders WHERE environment = e.name),
+    'lost_edges', (SELECT lost_edges FROM routing WHERE environment = e.name))::text
 FROM environments e
 LEFT JOIN rollouts r ON r.environment = e.name AND r.finished_at IS NULL
 WHERE e.name = :environment
@@ -197,6 +198,10 @@ WHERE environment = :environment AND CAST(:touched AS jsonb) ? name
 PUT_TABLE = text("""
 UPDATE routing SET revision = :revision, members = CAST(:members AS jsonb)
 WHERE environment = :environment
+""")
+
+PUT_LOST_EDGES = text("""
+UPDATE routing SET lost_edges = CAST(:edges AS jsonb) WHERE environment = :environment
 """)
 
 PUT_ROLLOUT = text("""
@@ -345,6 +350,8 @@ def _statements(changes: Changes, seen: Snapshot) -> list[tuple[Any, dict[str, A
     if changes.table is not None:
         table = changes.table
         todo.append((PUT_TABLE, {"revision": table.revision, "members": as_json(table.members)}))
+    if changes.lost_edges is not None:
+        todo.append((PUT_LOST_EDGES, {"edges": as_json(sorted(changes.lost_edges))}))
     if changes.rollout is not None and seen.rollout is not None:
         values = _rollout_values(changes.rollout, seen.rollout.version)
         todo.append((PUT_ROLLOUT, values))

@@ -40,7 +40,7 @@ schema_history = Table(
     Column("run_id", Text, nullable=False, server_default=""),
 )
 
-# hosts, edges: arrays of names; policy: Policy; current, previous: Release or NULL.
+# hosts, edges: arrays of names; policy: Policy; route: Route; current, previous: Release or NULL.
 environments = Table(
     "environments",
     metadata,
@@ -48,6 +48,7 @@ environments = Table(
     Column("hosts", JSONB(none_as_null=True), nullable=False),
     Column("edges", JSONB(none_as_null=True), nullable=False),
     Column("policy", JSONB(none_as_null=True), nullable=False),
+    Column("route", JSONB(none_as_null=True), nullable=False, server_default="{}"),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("current", JSONB(none_as_null=True)),
     Column("previous", JSONB(none_as_null=True)),
@@ -141,13 +142,14 @@ hosts = Table(
     Column("behind", Boolean, nullable=False, server_default="false"),
 )
 
-# members: array of Member.
+# members: array of Member; lost_edges: those of the environment's edges that do not confirm.
 routing = Table(
     "routing",
     metadata,
     Column("environment", ForeignKey("environments.name", ondelete="CASCADE"), primary_key=True),
     Column("revision", BigInteger, nullable=False, server_default="0"),
     Column("members", JSONB(none_as_null=True), nullable=False, server_default="[]"),
+    Column("lost_edges", JSONB(none_as_null=True), nullable=False, server_default="[]"),
 )
 
 # job: the whole Job; rollout is what its id begins with.

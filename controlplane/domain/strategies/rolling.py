@@ -35,11 +35,12 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
     stay = {(i.host, i.slot) for i in wanted}
     unwanted = [i for i in fleet.instances if (i.host, i.slot) not in stay and not i.silent]
     actions: list[Action] = [*tend(fleet), *_leave(unwanted, fleet)]
+    if fleet.held_by_edge:
+        # What was to leave, or has restarted, goes on serving until the edge is back.
+        return (*actions, *_admit(i for i in fleet.instances if i.admitted_once or i in wanted))
+    actions.extend(_admit(wanted))
     if not fleet.confirmed:
         return tuple(actions)
-    admitted = [i for i in wanted if admissible(i)]
-    if admitted:
-        actions.append(AdmitInstances(tuple(sorted(map(_member, admitted)))))
     limits = limits_of(policy, fleet)
     budget = limits.batch - changing(wanted, unwanted)
     withdrawn = _withdrawals(wanted, unwanted, fleet, limits, budget)
@@ -110,8 +111,13 @@ def evacuate(fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
 
 def readmit(fleet: Fleet) -> tuple[Action, ...]:
     """Admit again what was admitted before and serves once more, outside of any rollout."""
-    back = [i for i in fleet.instances if i.admitted_once and admissible(i)]
-    return (AdmitInstances(tuple(sorted(map(_member, back)))),) if back and fleet.confirmed else ()
+    return _admit(i for i in fleet.instances if i.admitted_once)
+
+
+def _admit(instances: Iterable[Instance]) -> tuple[AdmitInstances, ...]:
+    """Admit those that can be. It takes nothing from anybody, so no edge is waited for."""
+    members = sorted(_member(i) for i in instances if admissible(i))
+    return (AdmitInstances(tuple(members)),) if members else ()
 
 
 def keepers(spec: Spec, instances: Iterable[Instance], per_host: int) -> list[Instance]:
@@ -150,6 +156,17 @@ def spare(fleet: Fleet, limits: Bounds) -> int:
     Instances that are down already have used up their share.
     """
     return fleet.available - limits.min_available
+
+
+def unproven(wanted: Iterable[Instance]) -> Instance | None:
+    """An instance on a host of which the edges have not tried any instance of the release yet.
+
+    A closed firewall or a wrong address is that of a host: one instance shows it, before an old
+    one leaves for it.
+    """
+    admitted = [i for i in wanted if i.member]
+    tried = {i.host for i in admitted if not i.untried}
+    return next((i for i in admitted if i.host not in tried), None)
 
 
 def panic(fleet: Fleet) -> bool:
@@ -214,6 +231,8 @@ def _withdrawals(
     crowd = per_host_of(fleet.instances)
     candidates.sort(key=lambda i: (i.available, -crowd[i.host], i.host, i.slot))
     left = spare(fleet, limits)
+    if unproven(wanted):
+        left = min(left, 0)
     frozen = panic(fleet) and not any(i.available for i in wanted)
     if frozen and not wanted and limits.max_total <= len(fleet.instances):
         # There is no room beside them: give one up, and what takes its place shows the cause.

@@ -9,7 +9,7 @@ from controlplane.domain.actions import Plan, ReplaceAgent
 from controlplane.domain.fleet import Fleet
 from controlplane.domain.goals import AgentGoal
 from controlplane.domain.look import look
-from controlplane.domain.model import OnFailure, Policy, State
+from controlplane.domain.model import Environment, OnFailure, Policy, State
 from controlplane.domain.planner import plan
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.records import HostRow, Snapshot
@@ -118,7 +118,7 @@ def seen_with(protocol: int) -> Fleet:
     report = HostReport("host-a", 1, 1, protocol=protocol)
     row = HostRow("host-a", 1, (), report, 1, seen_at=10.0)
     empty = fleet(hosts="a")
-    environment: Any = None
+    environment = Environment("test", ("host-a",), ("http://e",), POLICY)
     return look(
         Snapshot(10.0, environment, None, (), (row,), empty.table, (), frozenset()), (), "host-b"
     )

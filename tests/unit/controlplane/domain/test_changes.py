@@ -24,7 +24,7 @@ from controlplane.domain.fleet import Fleet
 from controlplane.domain.goals import Goal, Job, SlotGoal
 from controlplane.domain.model import Blocker, Environment, Kind, Policy, Rollout, State
 from controlplane.domain.records import Changes, HostRow, Snapshot
-from controlplane.domain.routing import Member, Table
+from controlplane.domain.routing import EdgeReading, Member, Table
 from tests.build import NEW, OLD, fleet, instance, rollout
 
 MEMBER = Member("host-a", 1, "host-a:1")
@@ -53,6 +53,35 @@ def done(*actions: Action, look: Fleet | None = None) -> Changes:
 
 def test_plan_without_effect_writes_nothing() -> None:
     assert changes(seen(), fleet(), Plan((), State.PROGRESSING, "wait")) is None
+
+
+GONE = EdgeReading("http://e", None, "no answer", unconfirmed_s=20.0)
+
+
+def test_lost_edge_is_remembered_and_told_once() -> None:
+    wait = Plan((), State.PROGRESSING, "wait")
+    step = changes(seen(), fleet(unconfirmed=(GONE,), lost=(GONE,)), wait)
+    assert step is not None
+    assert (step.lost_edges, step.moves) == (frozenset({"http://e"}), False)
+    assert step.events == (
+        (
+            "edge",
+            "edge http://e does not confirm the routing table; nothing is replaced before it does",
+        ),
+    )
+    again = replace(seen(), lost_edges=frozenset({"http://e"}))
+    assert changes(again, fleet(unconfirmed=(GONE,), lost=(GONE,)), wait) is None
+    back = changes(again, fleet(), wait)
+    assert back is not None
+    assert back.lost_edges == frozenset()
+    assert back.events == (("edge", "edge http://e confirms the routing table again"),)
+
+
+def test_edge_that_is_done_without_is_named_in_an_event() -> None:
+    step = changes(seen(), fleet(lost=(GONE,)), Plan((), State.PROGRESSING, "wait"))
+    assert step is not None
+    assert "http://e" in step.events[0][1]
+    assert "go on without it" in step.events[0][1]
 
 
 def test_images_are_added_and_dropped_for_the_whole_host() -> None:

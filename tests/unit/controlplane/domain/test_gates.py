@@ -49,9 +49,45 @@ def test_edge_that_serves_another_revision_is_told_apart_from_one_that_is_down()
     behind = gates.edges(fleet(unconfirmed=(EdgeReading("http://e", 4),)))
     down = gates.edges(fleet(unconfirmed=(EdgeReading("http://e", None, "no answer"),)))
     assert behind is not None
-    assert "(revision 4)" in behind.sentence
+    assert behind.detail == "Revision 1 is wanted: it serves 4."
     assert down is not None
-    assert "(no answer)" in down.sentence
+    assert down.detail == "Revision 1 is wanted: no answer."
+
+
+def test_edge_with_other_servers_is_told_what_is_wrong_with_them() -> None:
+    table = fleet(instance("host-a/1")).table
+    foreign = EdgeReading("http://e", 1, servers=frozenset({"host-x:1"}))
+    wait = gates.edges(replace(fleet(), table=table, unconfirmed=(foreign,)))
+    assert wait is not None
+    assert wait.detail == "Revision 1 is wanted: it lacks host-a:1 and it has host-x:1 besides."
+
+
+def test_known_cause_of_a_lagging_edge_is_in_the_blocker() -> None:
+    deaf = EdgeReading("http://e", 4, cause="Redis does not tell edges of changed keys.")
+    wait = gates.edges(fleet(unconfirmed=(deaf,)))
+    assert wait is not None
+    assert gates.blocker(wait, rollout(), 1.0).told.endswith(deaf.cause)
+
+
+def test_lost_edge_may_be_removed() -> None:
+    gone = (EdgeReading("http://e", None, "no answer", unconfirmed_s=20.0),)
+    wait = gates.edges(fleet(unconfirmed=gone, lost=gone))
+    assert wait is not None
+    assert "remove http://e with camp env apply" in wait.next_actions
+
+
+def test_rollout_says_that_it_waits_for_the_first_check_of_a_host() -> None:
+    new = replace(instance("host-b/3", NEW), untried=True)
+    wait = gates.convergence(NEW, fleet(*full(), new), Policy())
+    assert wait.code == "edge_checks"
+    assert "host-b/3" in wait.sentence
+
+
+def test_instance_that_an_edge_cannot_reach_is_named_with_the_edge() -> None:
+    apart = replace(instance("host-b/3", NEW), unreached_by=("http://e",))
+    wait = gates.convergence(NEW, fleet(*full(), apart), Policy())
+    assert wait.code == "edge_calls_down"
+    assert "http://e cannot reach host-b/3 at host-b:3" in wait.sentence
 
 
 def test_redeployed_release_needs_its_own_bytes_only() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.look import CLOCK_SLACK_S, SILENT_AFTER_S, look
-from controlplane.domain.model import Environment, Policy
+from controlplane.domain.model import EdgesRequired, Environment, Policy
 from controlplane.domain.records import HostRow, Snapshot
 from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotReport, Unread
 from controlplane.domain.routing import EdgeReading, Member, Table
@@ -75,11 +76,70 @@ def test_host_that_never_reported_is_silent_and_holds_nothing() -> None:
     assert (host.silent, host.settled, host.images) == (True, False, frozenset())
 
 
+SERVED = frozenset({"host-a:1"})
+RIGHT = EdgeReading("http://e", 2, servers=SERVED)
+MUTE = EdgeReading("http://g", None, "no answer", unconfirmed_s=99.0)
+
+
+def with_policy(**policy: Any) -> Snapshot:
+    seen = snapshot(GOAL)
+    return replace(seen, environment=replace(seen.environment, policy=Policy(**policy)))
+
+
 def test_edge_without_the_intended_revision_is_unconfirmed() -> None:
-    right, behind = EdgeReading("http://e", 2), EdgeReading("http://f", 1)
+    behind = EdgeReading("http://f", 1, servers=SERVED)
     mute = EdgeReading("http://g", None, "no answer")
-    assert look(snapshot(), (right,)).confirmed
-    assert look(snapshot(), (right, behind, mute)).unconfirmed == (behind, mute)
+    assert look(snapshot(), (RIGHT,)).confirmed
+    assert look(snapshot(), (RIGHT, behind, mute)).unconfirmed == (behind, mute)
+
+
+def test_edge_with_other_servers_than_the_table_is_unconfirmed() -> None:
+    fewer, more = (replace(RIGHT, servers=s) for s in (frozenset[str](), SERVED | {"host-x:1"}))
+    assert not look(snapshot(), (fewer,)).confirmed
+    assert not look(snapshot(), (more,)).confirmed
+
+
+def test_instance_that_an_edge_cannot_reach_is_not_available() -> None:
+    (one,) = look(snapshot(GOAL), (replace(RIGHT, down=SERVED),)).instances
+    assert (one.unreached_by, one.available) == (("http://e",), False)
+
+
+def test_instance_that_an_edge_has_not_checked_yet_is_available_and_untried() -> None:
+    (one,) = look(snapshot(GOAL), (replace(RIGHT, untried=SERVED),)).instances
+    assert (one.untried, one.available) == (True, True)
+
+
+def test_lost_edge_is_waited_for_when_all_are_required() -> None:
+    fleet = look(with_policy(), (RIGHT, MUTE))
+    assert (fleet.unconfirmed, fleet.lost, fleet.held_by_edge) == ((MUTE,), (MUTE,), True)
+
+
+def test_lost_edge_is_done_without_when_any_is_enough() -> None:
+    fleet = look(with_policy(edges_required=EdgesRequired.ANY), (RIGHT, MUTE))
+    assert (fleet.confirmed, fleet.lost) == (True, (MUTE,))
+
+
+def test_edge_that_only_lags_is_waited_for_in_any_case() -> None:
+    lagging = replace(MUTE, unconfirmed_s=15.0)
+    assert not look(with_policy(edges_required=EdgesRequired.ANY), (RIGHT, lagging)).confirmed
+
+
+def test_at_least_one_edge_must_confirm() -> None:
+    fleet = look(with_policy(edges_required=EdgesRequired.ANY), (MUTE,))
+    assert (fleet.confirmed, fleet.unconfirmed) == (False, (MUTE,))
+
+
+def test_edge_that_was_lost_stays_so_under_a_new_leader_until_it_confirms() -> None:
+    seen = replace(with_policy(edges_required=EdgesRequired.ANY), lost_edges=frozenset({MUTE.edge}))
+    new = replace(MUTE, unconfirmed_s=0.0)
+    assert look(seen, (RIGHT, new)).lost == (new,)
+    assert look(seen, (RIGHT, replace(RIGHT, edge=MUTE.edge))).lost == ()
+
+
+def test_word_of_an_edge_that_is_done_without_counts_for_nothing() -> None:
+    stuck = EdgeReading("http://g", 1, servers=SERVED, down=SERVED, unconfirmed_s=99.0)
+    (one,) = look(with_policy(edges_required=EdgesRequired.ANY), (RIGHT, stuck)).instances
+    assert one.available
 
 
 def test_host_that_cannot_see_its_instances_is_silent_and_says_why() -> None:

@@ -50,6 +50,8 @@ def test_a_good_table_becomes_a_draft() -> None:
         ("bake_s", math.nan, "seconds"),
         ("stop_grace_s", 0, "above 0"),
         ("host_silence_s", 0.1, "at least 1"),
+        ("edge_silence_s", 0.1, "at least 1"),
+        ("edges_required", "some", "all or any"),
         ("drain_deadline_s", "60", "seconds"),
     ],
 )

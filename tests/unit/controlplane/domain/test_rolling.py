@@ -69,6 +69,48 @@ def test_nothing_is_decided_on_an_unconfirmed_table() -> None:
     assert converge(NEW, look, ONE_MORE) == ()
 
 
+def test_what_is_healthy_is_admitted_whatever_the_edges_say() -> None:
+    back = instance("host-a/1", admitted=False, admitted_once=True)
+    unsure = fleet(back, *full()[1:], unconfirmed=UNCONFIRMED)
+    (admit,) = readmit(unsure)
+    assert isinstance(admit, AdmitInstances)
+    assert [(m.host, m.slot) for m in admit.members] == [("host-a", 1)]
+    new = starting("host-a/3", phase=Phase.HEALTHY)
+    (step,) = converge(NEW, fleet(*full(), new, unconfirmed=UNCONFIRMED), ONE_MORE)
+    assert isinstance(step, AdmitInstances)
+
+
+def test_old_instance_that_was_withdrawn_waits_for_an_edge_that_lags() -> None:
+    leaving = instance("host-a/1", admitted=False, admitted_once=True)
+    others = [*full()[1:], instance("host-a/3", NEW)]
+    assert converge(NEW, fleet(leaving, *others, unconfirmed=UNCONFIRMED), ONE_MORE) == ()
+
+
+def test_old_instance_serves_on_while_a_lost_edge_holds_the_rollout() -> None:
+    leaving = instance("host-a/1", admitted=False, admitted_once=True)
+    others = [*full()[1:], instance("host-a/3", NEW)]
+    held = fleet(leaving, *others, unconfirmed=UNCONFIRMED, lost=UNCONFIRMED)
+    (admit,) = converge(NEW, held, ONE_MORE)
+    assert isinstance(admit, AdmitInstances)
+    assert [m.slot for m in admit.members] == [1]
+
+
+def test_old_instance_stays_until_the_edges_have_tried_one_new_instance_of_the_host() -> None:
+    new = replace(instance("host-b/3", NEW), untried=True)
+    assert converge(NEW, fleet(*full(), new), ONE_MORE) == ()
+    tried = fleet(*full(), replace(new, untried=False))
+    assert isinstance(converge(NEW, tried, ONE_MORE)[0], WithdrawInstances)
+    one_there = instance("host-b/4", NEW)
+    wide = replace(ONE_MORE, max_surge=2)
+    assert isinstance(converge(NEW, fleet(*full(), new, one_there), wide)[0], WithdrawInstances)
+
+
+def test_instance_that_an_edge_cannot_reach_holds_what_comes_next() -> None:
+    apart = replace(instance("host-b/3", NEW), unreached_by=("http://edge",))
+    assert converge(NEW, fleet(*full(), apart), ONE_MORE) == ()
+    assert not converged(NEW, fleet(*full(NEW)[1:], apart), ONE_MORE)
+
+
 def test_withdrawn_instance_drains_then_stops_then_frees_its_slot() -> None:
     others = [*full()[1:], instance("host-a/3", NEW)]
 

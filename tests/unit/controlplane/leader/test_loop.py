@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from controlplane.domain.errors import (
 from controlplane.domain.model import Environment, Policy, State
 from controlplane.domain.records import Changes
 from controlplane.domain.reports import HostReport
-from controlplane.domain.routing import Published, Table
+from controlplane.domain.routing import Member, Published, Table
 from controlplane.leader.loop import (
     AT_ONCE_S,
     FAILURES,
@@ -51,11 +52,24 @@ class Ground:
     def candidate(self, name: str) -> Leader:
         lease = FakeLease(self.redis, "test")
         tenure = Tenure(name, lease, self.store, self.world)
-        routing = FakeRouting(self.redis, [self.edge], "test")
-        return Leader(tenure, self.store, routing, FakeBus(self.redis))
+        self.routing = FakeRouting(self.redis, [self.edge], "test")
+        return Leader(tenure, self.store, self.routing, FakeBus(self.redis))
 
-    def start(self) -> None:
-        begun = rollout(State.PENDING, policy=Policy())
+    async def ticks(self, until: Callable[[], bool]) -> None:
+        """Let the leader work in virtual time."""
+        for _ in range(500):
+            await self.leader.tenure.renew()
+            self.world.now += max(0.01, await self.leader.tick())
+            if until():
+                return
+        raise AssertionError("it never came")
+
+    def blocker(self) -> str:
+        rollout = self.store.rollout
+        return rollout.blocker.code if rollout and rollout.blocker else ""
+
+    def start(self, state: State = State.PENDING) -> None:
+        begun = rollout(state, policy=Policy())
         self.store.start(replace(begun, deadline_at=1000.0))
 
     def touch(self) -> None:
@@ -154,6 +168,49 @@ async def test_edge_is_followed_closely_at_first_and_then_patiently() -> None:
         waits.append(await ground.leader.tick())
     assert waits[0] == waits[SOON_LOOKS - 1] == SOON_S
     assert waits[SOON_LOOKS] == LOOK_S
+
+
+def with_member(ground: Ground) -> Table:
+    table = Table(3, frozenset({Member("host-a", 1, "host-a:1")}))
+    ground.store.table = table
+    return table
+
+
+async def test_edge_that_missed_a_change_is_woken_and_the_blocker_names_the_cause() -> None:
+    ground = Ground()
+    ground.edge.deaf = True
+    ground.routing.lacks = "Redis does not tell edges of changed keys."
+    ground.start(State.PROGRESSING)
+    with_member(ground)
+    await ground.ticks(until=lambda: ground.blocker() == "edge_unconfirmed")
+    assert ground.store.rollout is not None
+    assert ground.store.rollout.blocker is not None
+    assert ground.store.rollout.blocker.told.endswith(ground.routing.lacks)
+    assert ground.edge.table is None
+    await ground.ticks(until=lambda: ground.edge.table == ground.store.table)
+    assert ground.world.now - 100.0 < 3.0
+
+
+async def test_lost_edge_is_remembered_for_the_next_leader_and_for_operators() -> None:
+    ground = Ground()
+    ground.edge.down = True
+    await ground.ticks(until=lambda: bool(ground.store.lost_edges))
+    assert ground.store.lost_edges == {EDGE}
+    assert ground.world.now - 100.0 > Policy().edge_silence_s
+    ground.edge.down = False
+    await ground.ticks(until=lambda: not ground.store.lost_edges)
+    told = [message for kind, message in ground.store.events if kind == "edge"]
+    assert [EDGE in message for message in told] == [True, True]
+
+
+async def test_new_leader_counts_anew_for_how_long_an_edge_has_not_confirmed() -> None:
+    ground = Ground()
+    ground.edge.down = True
+    await ground.ticks(until=lambda: ground.world.now > 110.0)
+    ground.world.now += STEP_DOWN_S + 10.0
+    await ground.ticks(until=lambda: ground.leader.tenure.epoch == 2)
+    await ground.leader.tick()
+    assert ground.store.lost_edges == frozenset()
 
 
 async def test_plan_that_breaks_an_invariant_is_not_carried_out() -> None:

@@ -16,6 +16,7 @@ OWN = {
     ("post", "/internal/drain"): "400 401 403 413",
     ("get", f"{API}/users/me"): "404",
     ("patch", f"{API}/users/me"): "400 404 412 413",
+    ("get", "/metrics"): "403",
     ("get", f"{API}/users"): "400 403",
     ("get", f"{API}/users/{{user_id}}"): "403 404",
     ("patch", f"{API}/users/{{user_id}}"): "400 403 404 409 412 413",
