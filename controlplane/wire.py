@@ -146,7 +146,8 @@ class HostView(Struct, frozen=True, kw_only=True):
     """One host; `settled` when its last report is about the latest goals.
 
     `silent_s` is None while no agent has ever reported for it. `runtime_error`: its agent reports,
-    but cannot see the instances.
+    but cannot see the instances. `agent_id`: whose reports count; `second_agent` asks for the host
+    as well, and is refused.
     """
 
     environment: str
@@ -161,6 +162,8 @@ class HostView(Struct, frozen=True, kw_only=True):
     image_errors: tuple[str, ...]
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
+    agent_id: str = ""
+    second_agent: str = ""
     instances: tuple[InstanceView, ...]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import Fenced, NotFound, RuntimeUnavailable, Skewed
+from controlplane.domain.errors import Fenced, HostTaken, NotFound, RuntimeUnavailable, Skewed
 from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
@@ -39,6 +39,9 @@ class Agent:
     clock: Clock
     succession: Succession
     version: str = ""
+    # Made once and kept on disk; in PostgreSQL the host belongs to one id at a time.
+    id: str = ""
+    refused: bool = False
     watches: dict[int, Watch] = field(default_factory=dict)
     looked: bool = False
     last: HostReport | None = None
@@ -53,7 +56,8 @@ class Agent:
         """One look and the next step of every slot. Returns the seconds until the next look.
 
         Raises Unavailable when the store does not answer, NotFound when the environment has no
-        such host, Fenced for goals of an outdated epoch; nothing on the host changes then.
+        such host, Fenced for goals of an outdated epoch, HostTaken while another agent has the
+        host; nothing on the host changes then.
         """
         desired = await self._desired()
         try:
@@ -82,13 +86,19 @@ class Agent:
         now = self.clock.monotonic()
         self.blind_since = now if self.blind_since is None else self.blind_since
         # Who has never seen anything has not acted on any goals either.
-        last = self.last or HostReport(self.host, desired.epoch, -1, agent_version=self.version)
+        last = self.last or HostReport(
+            self.host, desired.epoch, -1, agent_version=self.version, agent_id=self.id
+        )
         blind_s = (now - self.blind_since) // BLIND_STEP_S * BLIND_STEP_S
         return replace(last, epoch=desired.epoch, runtime_error=error.sentence, blind_s=blind_s)
 
     def replaced(self) -> bool:
-        """Whether this agent is being replaced, so that another one had better lead."""
+        """Whether this agent is being replaced."""
         return self.heir is not None
+
+    def yields(self) -> bool:
+        """Being replaced, or refused as a second one: another one had better lead."""
+        return self.replaced() or self.refused
 
     async def refuse(self, goal: AgentGoal, detail: str) -> None:
         """Go on: the successor for this goal did not take over."""
@@ -104,6 +114,7 @@ class Agent:
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
         require_understood(desired)
+        await self._own(desired)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
             raise Fenced(
@@ -113,6 +124,19 @@ class Agent:
         if desired.epoch > obeyed:
             self.memory.remember(desired.epoch)
         return desired
+
+    async def _own(self, desired: HostDesired) -> None:
+        """Act for the host only as its one agent. Raises HostTaken."""
+        holder = desired.holder
+        if holder != self.id:
+            holder = await self.store.claim(self.host, self.id)
+        self.refused = holder != self.id
+        if self.refused:
+            raise HostTaken(
+                f"Agent {holder} works for {self.host}, so this one, {self.id}, does nothing here."
+                " Stop one of them, or start this one with another --host; it takes over once the"
+                " other was silent for host_silence_s."
+            )
 
     async def _hold_images(self, desired: HostDesired) -> None:
         present = {i.digest for i in await self.runtime.images() if i.present}
@@ -230,6 +254,7 @@ class Agent:
             jobs=await self.runtime.jobs(),
             pulls=await self.runtime.pulls(),
             agent_version=self.version,
+            agent_id=self.id,
             agent=replace(
                 self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle
             ),

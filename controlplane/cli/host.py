@@ -106,6 +106,11 @@ def _card(one: HostView) -> list[str]:
         f"{one.name} in {one.environment}: last seen {_seen(one)}, agent {one.agent_version or '-'}"
     ]
     lines += [f"  {one.runtime_error}"] if one.runtime_error else []
+    if one.second_agent:
+        lines.append(
+            f"  agent {one.second_agent} claims this host too and is refused, because"
+            f" {one.agent_id} has it: stop it, or give it another --host"
+        )
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
     lines += [

@@ -51,7 +51,7 @@ class Host:
     report, or cannot see them either; `runtime_error` then says why.
 
     A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
-    something else.
+    something else. `rival` is the id of a second agent that asks for the host, and is refused.
     """
 
     name: str
@@ -67,6 +67,8 @@ class Host:
     agent_goal: AgentGoal | None = None
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
+    holder: str = ""
+    rival: str = ""
 
 
 @dataclass(frozen=True, slots=True)

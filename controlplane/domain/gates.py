@@ -67,7 +67,20 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
                 return Failure(f"{host.name} cannot use {rollout.target.version}: {image.error}")
         if rollout.policy.update_agents and (obstacle := _obstacle(host)):
             return Failure(f"The agent of {host.name} cannot be replaced: {obstacle}")
-    return silence(fleet, rollout.policy) or edges(fleet) or images(rollout, fleet)
+    return silence(fleet, rollout.policy) or claims(fleet) or edges(fleet) or images(rollout, fleet)
+
+
+def claims(fleet: Fleet) -> Wait | None:
+    """One agent for each host: a second one is refused, and somebody takes it for at work."""
+    host = next((h for h in fleet.hosts if h.rival), None)
+    if host is None:
+        return None
+    return Wait(
+        "host_claimed_twice",
+        f"A second agent, {host.rival}, claims {host.name} and is refused, because {host.holder}"
+        " has it.",
+        ("stop the second agent, or give it another --host", "abort"),
+    )
 
 
 def silence(fleet: Fleet, policy: Policy) -> Wait | None:

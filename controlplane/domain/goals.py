@@ -63,6 +63,7 @@ class HostDesired:
     """What one host should run and hold; the version grows with each change to this host.
 
     `protocol` is that of the leader who wrote last; `agent` is None for whatever runs already.
+    `holder` is the id of the one agent that may carry this out, "" while nobody claimed the host.
     """
 
     host: str
@@ -74,3 +75,4 @@ class HostDesired:
     jobs: tuple[Job, ...] = ()
     agent: AgentGoal | None = None
     protocol: int = PROTOCOL
+    holder: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controlplane.domain.claims import claimed_too
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import SlotGoal
 from controlplane.domain.protocol import PROTOCOL, skewed
@@ -61,6 +62,8 @@ def _host(row: HostRow, now: float) -> Host:
         agent=report.agent if report else None,
         agent_goal=row.agent,
         pulls=report.pulls if report else (),
+        holder=row.holder,
+        rival=claimed_too(row, now),
     )
 
 

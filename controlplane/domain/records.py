@@ -14,9 +14,25 @@ from controlplane.domain.routing import Table
 LOOK_VALID_S = 2.0
 
 
+# A claimant asks once a second; who has not asked for so long has given up.
+CLAIM_VALID_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another agent that claims a host: without a break `since`, last `at` (database time)."""
+
+    agent: str
+    since: float
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class HostRow:
-    """One host as stored. Versions count changes; `seen_at` moves with every report."""
+    """One host as stored. Versions count changes; `seen_at` moves with every report.
+
+    `holder` is the id of the agent whose reports count, "" before the first claim.
+    """
 
     name: str
     desired_version: int
@@ -25,6 +41,8 @@ class HostRow:
     report_version: int
     seen_at: float
     agent: AgentGoal | None = None
+    holder: str = ""
+    rival: Rival | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ class HostReport:
     """Everything one agent saw in one look, and which version of its desired state it acted on.
 
     With a `runtime_error` the rest is what it saw last, `blind_s` ago in steps of BLIND_STEP_S.
+    `agent_id` tells the agent from any other that was started for this host.
     """
 
     host: str
@@ -107,3 +108,4 @@ class HostReport:
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
     blind_s: float = 0.0
+    agent_id: str = ""

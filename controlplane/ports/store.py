@@ -40,9 +40,18 @@ class Store(Protocol):
         """What a host should do, with the current epoch; None: the environment has no such host."""
         ...
 
+    async def claim(self, host: str, agent: str) -> str:
+        """Ask for a host as the agent of this id; the id of the agent that has it now.
+
+        The holder keeps it until it was silent for the policy's host_silence_s, while the
+        claimant asked all that time. Raises NotFound.
+        """
+        ...
+
     async def report(self, report: HostReport) -> bool:
         """Store what an agent saw and that it was seen; true when it differed from the last.
 
-        The report's version grows only when the report differs from the stored one.
+        The report's version grows only when the report differs from the stored one. False, and
+        nothing is stored, when another agent has the host.
         """
         ...

@@ -121,6 +121,8 @@ def host_view(environment: str, host: Host, row: HostRow | None, fleet: Fleet) -
         images=tuple(sorted(host.images)),
         image_errors=tuple(f"{image.digest}: {image.error}" for image in host.image_errors),
         runtime_error=host.runtime_error,
+        agent_id=host.holder,
+        second_agent=host.rival,
         instances=tuple(
             instance_view(environment, instance)
             for instance in fleet.instances

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from controlplane.adapters.docker.container import Placement
 from controlplane.adapters.host.clock import SystemClock
 from controlplane.adapters.host.health import HttpHealth
+from controlplane.adapters.host.identity import identity
 from controlplane.adapters.host.memory import FileMemory
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.follows import PostgresFollows
@@ -126,12 +127,13 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
         # What the predecessor obeyed last is known once it has left.
         memory = FileMemory(task.folder / "epoch")
         agent = Agent(
-            *(task.host, store, runtime, health, memory, host_bus, clock, succession, version)
+            *(task.host, store, runtime, health, memory, host_bus, clock, succession, version),
+            id=identity(task.folder),
         )
         leader = await _candidate(task, engine, client, leader_bus, stack)
         follows = PostgresFollows(engine, task.environment)
         watcher = Watcher(leader.tenure, follows, registry_of, leader_bus, stop)
-        leader.abstains = agent.replaced
+        leader.abstains = agent.yields
 
         async def work() -> float:
             wait_s = await agent.tick()
@@ -139,10 +141,13 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
                 await hand_over(agent, runtime, leader.tenure.step_down, clock, stop)
             return wait_s
 
+        async def answer() -> float:
+            return LOOK_S if agent.refused else await reader.tick()
+
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_loop("agent", work, host_bus, stop))
             loops.create_task(_loop("leader", leader.tick, leader_bus, stop))
-            loops.create_task(_loop("logs", reader.tick, log_bus, stop))
+            loops.create_task(_loop("logs", answer, log_bus, stop))
             loops.create_task(
                 _loop("watcher", watcher.tick, RedisBus(client, task.environment), stop)
             )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.domain.errors import StoreUnavailable
+from controlplane.domain.errors import NotFound, StoreUnavailable
 from controlplane.domain.goals import JobState
 from controlplane.domain.model import (
     Policy,
@@ -28,6 +28,7 @@ from tests.stores import (
     rollout,
     with_job,
 )
+from tests.waiting import eventually
 
 
 async def test_a_report_says_whether_it_differs_and_is_always_seen(ground: Ground) -> None:
@@ -174,6 +175,7 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
         store.observe,
         lambda: store.commit(1, seen, Changes(slots=(goal(),))),
         lambda: store.desired("a"),
+        lambda: store.claim("a", "first"),
         lambda: store.report(report()),
     ):
         with pytest.raises(StoreUnavailable):
@@ -182,3 +184,42 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
     await ground.find_again()
 
     assert replace(await store.observe(), now=seen.now) == seen
+
+
+async def test_only_the_agent_that_has_the_host_is_listened_to(ground: Ground) -> None:
+    store = ground.store
+    assert [await store.claim("a", who) for who in ("first", "second", "first")] == ["first"] * 3
+
+    answers = [
+        await store.report(report(agent_id="first")),
+        await store.report(report(agent_id="second")),
+    ]
+
+    row, desired = host(await store.observe(), "a"), await store.desired("a")
+    assert answers == [True, False]
+    assert (row.report, row.holder) == (report(agent_id="first"), "first")
+    assert row.rival is not None
+    assert row.rival.agent == "second"
+    assert desired is not None
+    assert desired.holder == "first"
+
+
+async def test_a_silent_host_passes_to_the_agent_that_keeps_asking(ground: Ground) -> None:
+    await ground.apply(replace(ENVIRONMENT, policy=Policy(host_silence_s=0.2)))
+    await ground.store.claim("a", "first")
+    await ground.store.report(report(agent_id="first"))
+
+    async def passed() -> bool:
+        if isinstance(ground, FakeGround):
+            ground.fake.world.now += 0.05
+        return await ground.store.claim("a", "second") == "second"
+
+    assert not await passed()
+    assert await eventually(passed)
+    assert host(await ground.store.observe(), "a").rival is None
+    assert await ground.store.report(report(agent_id="first")) is False
+
+
+async def test_a_claim_of_an_unknown_host_says_so(ground: Ground) -> None:
+    with pytest.raises(NotFound, match="stranger"):
+        await ground.store.claim("stranger", "first")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
+from controlplane.domain.claims import claim
+from controlplane.domain.errors import Conflict, Fenced, NotFound, Stale, StoreUnavailable
 from controlplane.domain.goals import HostDesired, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Rollout, State
 from controlplane.domain.protocol import PROTOCOL
@@ -42,6 +43,8 @@ class FakeStore:
         self.schema: frozenset[str] = frozenset()
         self.events: list[tuple[str, str]] = []
         self.commits: Callable[[int, Snapshot, Changes], None] | None = None
+        # Called when a host passes to another agent, with its row before and the new holder.
+        self.claims: Callable[[HostRow, str], None] | None = None
         self._goals: tuple[SlotGoal, ...] | None = ()
         self._desired: dict[str, HostDesired] = {}
 
@@ -116,12 +119,29 @@ class FakeStore:
         await self.world.point("store.desired.done")
         return desired
 
+    async def claim(self, host: str, agent: str) -> str:
+        await self.world.point("store.claim")
+        self._up()
+        row = self.hosts.get(host)
+        if row is None:
+            raise NotFound(f"The environment has no host {host}.")
+        holder, rival = claim(row, agent, self.environment.policy.host_silence_s, self.world.now)
+        if holder != row.holder and self.claims is not None:
+            self.claims(row, holder)
+        self.hosts[host] = replace(row, holder=holder, rival=rival)
+        self._desired.pop(host, None)
+        await self.world.point("store.claim.done")
+        return holder
+
+    def _theirs(self, row: HostRow, report: HostReport) -> bool:
+        return row.holder not in ("", report.agent_id)
+
     async def report(self, report: HostReport) -> bool:
         await self.world.point("store.report")
         self._up()
         row = self.hosts.get(report.host)
         changed = False
-        if row is not None:
+        if row is not None and not self._theirs(row, report):
             merged = bool(report.jobs) and self._merge(report)
             changed = merged or (row.report is not report and row.report != report)
             self.hosts[row.name] = HostRow(
@@ -132,6 +152,8 @@ class FakeStore:
                 row.report_version + changed,
                 self.world.now,
                 row.agent,
+                row.holder,
+                row.rival,
             )
         await self.world.point("store.report.done")
         return changed
@@ -216,6 +238,8 @@ class FakeStore:
                 row.report_version,
                 row.seen_at,
                 agents.get(name, row.agent),
+                row.holder,
+                row.rival,
             )
         if changes.slots or changes.freed:
             self._goals = None
@@ -242,6 +266,7 @@ class FakeStore:
                 job for job in self._jobs() if job.host == row.name and job.state not in ENDED
             ),
             protocol=self.protocol,
+            holder=row.holder,
             agent=row.agent if active is not None and self._asked(row, active) else None,
         )
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from controlplane.agent import status
+from controlplane.agent.loop import Agent
 from controlplane.domain import look as look_module
 from controlplane.domain.bounds import Bounds
 from controlplane.domain.errors import Stale
@@ -70,12 +71,28 @@ def _resume_old_plan() -> list[Patch]:
     ]
 
 
+def _two_agents_of_one_name() -> list[Patch]:
+    """Whoever has the host's name works for it, and every report is taken."""
+
+    async def own(self: Agent, desired: Any) -> None:
+        self.refused = False
+
+    return [(Agent, "_own", own), (FakeStore, "_theirs", lambda self, row, report: False)]
+
+
+def _host_taken_at_once() -> list[Patch]:
+    """Who asks for a host has it."""
+    return [("tests.fakes.store", "claim", lambda row, agent, silence_s, now: (agent, None))]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
     "admit-any-version": _admit_any_version,
     "ignore-down": _ignore_down,
     "resume-old-plan": _resume_old_plan,
+    "two-agents-of-one-name": _two_agents_of_one_name,
+    "host-taken-at-once": _host_taken_at_once,
 }
 
 

@@ -8,7 +8,7 @@ from controlplane.domain.bounds import bounds
 from controlplane.domain.goals import Goal
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import TERMINAL, Policy, State
-from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
 from controlplane.domain.reports import SERVING, SlotReport
 from controlplane.domain.routing import Member
 from tests.simulation.cluster import Cluster
@@ -31,6 +31,7 @@ class Checks:
     published: int = 0
     terminal: dict[str, State] = field(default_factory=dict)
     commits: int = 0
+    holders: set[str] = field(default_factory=set)
     story: list[str] = field(default_factory=list)
 
     def commit(self, epoch: int, before: Snapshot, changes: Changes) -> None:
@@ -64,6 +65,18 @@ class Checks:
         limits = bounds(self.policy, len(self.cluster.hosts))
         if alive > limits.max_total:
             raise Violation(f"I2: {alive} processes, at most {limits.max_total}")
+
+    def claimed(self, before: HostRow, holder: str) -> None:
+        """A host passed to another agent: only when its own was silent for long enough."""
+        self.holders.add(holder)
+        silent_s = self.cluster.world.now - before.seen_at
+        if before.holder and silent_s <= self.policy.host_silence_s:
+            raise Violation(f"One agent a host: {holder} took it {silent_s:.1f} s after a report")
+
+    def twin_started(self, name: str) -> None:
+        """A second machine acts: only as one that the host was given to."""
+        if name not in self.holders:
+            raise Violation(f"One agent a host: {name} acted and was never given the host")
 
     def _only_the_highest_epoch(self, epoch: int) -> None:
         highest = self.cluster.store.issued
@@ -112,7 +125,7 @@ class Checks:
         assert changes.table is not None
         for member in changes.table.members - before.table.members:
             goal = self.cluster.store.slots.get((member.host, member.slot))
-            process = self.cluster.machines[member.host].at(member.address)
+            process = self.cluster.machine(member.host).at(member.address)
             if goal is None or member not in _ready(before):
                 raise Violation(f"I4: admitted {member.host}/{member.slot}, not reported ready")
             if process is None:
@@ -142,7 +155,7 @@ class Checks:
                 self._streams_ended(place)
 
     def _left_by_all_edges(self, host: str, slot: int) -> None:
-        process = self.cluster.machines[host].slots.get(slot)
+        process = self.cluster.machine(host).slots.get(slot)
         if process is None:
             return
         for edge in self.cluster.routing.edges:
@@ -153,7 +166,7 @@ class Checks:
     def _streams_ended(self, place: tuple[str, int]) -> None:
         host, slot = place
         now = self.cluster.world.now
-        process = self.cluster.machines[host].slots.get(slot)
+        process = self.cluster.machine(host).slots.get(slot)
         waited = now - self.drain_began.get(place, now)
         if process and process.streams(now) and waited < self.policy.drain_deadline_s:
             raise Violation(f"I3: {host}/{slot} is stopped with a stream, {waited:.1f} s in drain")

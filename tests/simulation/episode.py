@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from controlplane.domain.commands import Command
-from controlplane.domain.errors import BrokenInvariant, Unavailable
+from controlplane.domain.errors import BrokenInvariant, HostTaken, Unavailable
 from controlplane.domain.look import look
 from controlplane.domain.model import Rollout, State
 from controlplane.domain.strategies.rolling import converged
@@ -65,6 +65,8 @@ class _Episode:
         cluster.scheduler.interrupted = self._interrupted
         cluster.scheduler.failed = self._failed
         cluster.store.commits = self.checks.commit
+        cluster.store.claims = self.checks.claimed
+        cluster.on_twin_start = self.checks.twin_started
         cluster.routing.on_publish = self.checks.publish
         for machine in cluster.machines.values():
             machine.on_start = self.checks.started
@@ -153,8 +155,8 @@ class _Episode:
         return stall_s
 
     def _failed(self, actor: Actor, error: Exception) -> float:
-        """Outages pass; everything else is a bug that the simulation has found."""
-        if isinstance(error, Unavailable):
+        """Outages and refusals pass; everything else is a bug that the simulation has found."""
+        if isinstance(error, Unavailable | HostTaken):
             return 1.0
         if isinstance(error, BrokenInvariant):
             raise Violation(error.sentence) from error

@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters.postgres import event_log
 from controlplane.adapters.postgres.errors import bounded
+from controlplane.domain.claims import claim
 from controlplane.domain.errors import Fenced, NotFound, Stale
 from controlplane.domain.goals import HostDesired
-from controlplane.domain.model import Rollout
+from controlplane.domain.model import Policy, Rollout
 from controlplane.domain.protocol import PROTOCOL
-from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
 from controlplane.domain.reports import HostReport
 
 TIMEOUT_S = 4.0
@@ -34,7 +35,8 @@ SELECT json_build_object(
         SELECT coalesce(json_agg(json_build_object(
             'name', name, 'desired_version', desired_version, 'images', images,
             'report', report, 'report_version', report_version,
-            'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent)
+            'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent,
+            'holder', holder, 'rival', rival)
             ORDER BY name), '[]')
         FROM hosts WHERE environment = e.name),
     'table', (
@@ -52,7 +54,7 @@ WHERE e.name = :environment
 DESIRED = text("""
 SELECT json_build_object(
     'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
-    'protocol', l.protocol,
+    'protocol', l.protocol, 'holder', h.holder,
     -- Asked for by what is being verified now: what is left of an earlier attempt is no goal.
     'agent', CASE WHEN r.state = 'verifying'
         AND (h.agent -> 'since')::float8 >= (r.rollout -> 'state_since')::float8
@@ -80,6 +82,7 @@ WITH said AS (SELECT CAST(:report AS jsonb) AS report),
 host AS (
     SELECT name, hosts.report IS DISTINCT FROM said.report AS differs
     FROM hosts, said WHERE environment = :environment AND name = :host
+        AND holder IN ('', said.report ->> 'agent_id')
     FOR NO KEY UPDATE OF hosts),
 merged AS (
     UPDATE jobs SET job = job || jsonb_build_object('state', j -> 'state', 'detail', j -> 'detail')
@@ -96,6 +99,25 @@ UPDATE hosts SET
 FROM verdict, said
 WHERE hosts.environment = :environment AND hosts.name = verdict.name
 RETURNING changed
+""")
+
+# Locked, so that of two claimants the second sees the first.
+CLAIMED = text("""
+SELECT json_build_object(
+    'now', extract(epoch FROM clock_timestamp()),
+    'policy', e.policy,
+    'row', json_build_object(
+        'name', h.name, 'desired_version', 0, 'images', json_build_array(), 'report', NULL,
+        'report_version', 0, 'seen_at', coalesce(extract(epoch FROM h.seen_at), 0),
+        'holder', h.holder, 'rival', h.rival))::text
+FROM hosts h JOIN environments e ON e.name = h.environment
+WHERE h.environment = :environment AND h.name = :host
+FOR NO KEY UPDATE OF h
+""")
+
+PUT_CLAIM = text("""
+UPDATE hosts SET holder = :holder, rival = CAST(CAST(:rival AS text) AS jsonb)
+WHERE environment = :environment AND name = :host
 """)
 
 EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
@@ -185,9 +207,16 @@ class _Versions(msgspec.Struct):
     table: int
 
 
+class _Claimed(msgspec.Struct):
+    now: float
+    policy: Policy
+    row: HostRow
+
+
 _snapshots = msgspec.json.Decoder(Snapshot)
 _desired = msgspec.json.Decoder(HostDesired)
 _versions = msgspec.json.Decoder(_Versions)
+_claimed = msgspec.json.Decoder(_Claimed)
 
 
 class PostgresStore:
@@ -222,6 +251,18 @@ class PostgresStore:
     async def desired(self, host: str) -> HostDesired | None:
         found = await self._one(DESIRED, host=host)
         return None if found is None else _desired.decode(found)
+
+    async def claim(self, host: str, agent: str) -> str:
+        mine = {"environment": self._environment, "host": host}
+        async with bounded(self._timeout_s), self._engine.begin() as connection:
+            found = await connection.scalar(CLAIMED, mine)
+            if found is None:
+                raise NotFound(f"{self._environment} has no host {host}.")
+            seen = _claimed.decode(found)
+            holder, rival = claim(seen.row, agent, seen.policy.host_silence_s, seen.now)
+            values = {"holder": holder, "rival": rival and _json(rival)}
+            await connection.execute(PUT_CLAIM, mine | values)
+        return holder
 
     async def report(self, report: HostReport) -> bool:
         return bool(await self._one(REPORT, host=report.host, report=_json(report)))

@@ -56,7 +56,7 @@ environments = Table(
     Column("applied_at", TIMESTAMP, nullable=False, server_default=NOW),
 )
 
-# The fencing number of each environment; only claim_epoch raises it.
+# The fencing number of each environment; only claim_epoch raises it, and makes the secret once.
 leaders = Table(
     "leaders",
     metadata,
@@ -65,6 +65,7 @@ leaders = Table(
     Column("holder", Text, nullable=False, server_default=""),
     Column("taken_at", TIMESTAMP, nullable=False, server_default=NOW),
     Column("protocol", Integer, nullable=False, server_default="1"),
+    Column("secret", Text, nullable=False, server_default=""),
 )
 
 # rule: Follow; followed: Followed. A row of its own: looks write often, and the environment's row
@@ -125,7 +126,8 @@ slots = Table(
     Column("goal", JSONB(none_as_null=True), nullable=False),
 )
 
-# images: array of Release; report: the last HostReport or NULL; agent: AgentGoal or NULL.
+# images: array of Release; report: the last HostReport or NULL; agent: AgentGoal or NULL;
+# holder: the id of the agent whose reports count; rival: Rival or NULL.
 hosts = Table(
     "hosts",
     metadata,
@@ -137,6 +139,8 @@ hosts = Table(
     Column("report_version", BigInteger, nullable=False, server_default="0"),
     Column("seen_at", TIMESTAMP),
     Column("agent", JSONB(none_as_null=True)),
+    Column("holder", Text, nullable=False, server_default=""),
+    Column("rival", JSONB(none_as_null=True)),
 )
 
 # members: array of Member.

@@ -8,7 +8,7 @@ import pytest
 
 from controlplane.adapters.process.no_succession import NoSuccession
 from controlplane.agent.loop import BUSY_S, CALM_S, Agent
-from controlplane.domain.errors import Fenced, NotFound, StoreUnavailable
+from controlplane.domain.errors import Fenced, HostTaken, NotFound, StoreUnavailable
 from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Policy, Release
 from controlplane.domain.reports import Phase, SlotReport
@@ -252,6 +252,24 @@ async def test_host_that_the_environment_does_not_know_says_so(ground: Ground) -
     ground.agent.host = "host-z"
     with pytest.raises(NotFound, match="host-z"):
         await ground.agent.tick()
+
+
+async def test_second_agent_of_a_host_does_nothing_and_says_whose_it_is(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    ground.store.hosts["host-a"] = replace(ground.store.hosts["host-a"], holder="first")
+    ground.touched()
+    with pytest.raises(HostTaken, match="Agent first works for host-a"):
+        await ground.agent.tick()
+    assert (ground.machine.starts, ground.agent.yields()) == (0, True)
+    assert ground.store.hosts["host-a"].report is None
+
+
+async def test_agent_claims_its_host_before_it_acts(ground: Ground) -> None:
+    ground.agent.id = "first"
+    ground.want(Goal.RUN)
+    await ground.agent.tick()
+    assert ground.store.hosts["host-a"].holder == "first"
+    assert ground.machine.starts == 1
 
 
 async def test_failed_instance_does_not_keep_the_agent_busy(ground: Ground) -> None:

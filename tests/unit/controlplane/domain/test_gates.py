@@ -30,6 +30,15 @@ def test_silent_host_is_waited_for_and_named() -> None:
     assert "host-b" in wait.sentence
 
 
+def test_second_agent_of_a_host_holds_a_rollout_up_and_is_named() -> None:
+    look = fleet(*full())
+    hosts = (replace(look.hosts[0], holder="box-1", rival="box-2"), *look.hosts[1:])
+    wait = gates.preflight(rollout(State.PREFLIGHT), replace(look, hosts=hosts))
+    assert isinstance(wait, Wait)
+    assert wait.code == "host_claimed_twice"
+    assert "box-2, claims host-a and is refused, because box-1 has it" in wait.sentence
+
+
 def test_quarantined_host_is_done_without_only_within_max_unavailable() -> None:
     look = with_silence(fleet(*full()), "host-b", 20.0)
     assert gates.silence(look, Policy(max_unavailable=2)) is None
