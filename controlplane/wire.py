@@ -140,6 +140,7 @@ class InstanceView(Struct, frozen=True, kw_only=True):
     silent: bool
     since: float
     detail: str
+    restarts: int = 0
 
 
 class HostView(Struct, frozen=True, kw_only=True):

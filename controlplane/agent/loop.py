@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
@@ -51,6 +52,10 @@ class Agent:
     awaited: float = 0.0
     retires: bool = False
     refusal: AgentReport = field(default_factory=AgentReport)
+    fetching: frozenset[str] = frozenset()
+    # One line for each thing done here, and what the environment's log must be told as well.
+    say: Callable[..., object] = lambda _event, **_facts: None
+    news: list[tuple[str, str]] = field(default_factory=list)
 
     async def tick(self) -> float:
         """One look and the next step of every slot. Returns the seconds until the next look.
@@ -64,12 +69,21 @@ class Agent:
             report, wait_s = await self._carry_out(desired)
         except RuntimeUnavailable as error:
             report, wait_s = self._blind(desired, error), CALM_S
-        if await self.store.report(report):
+        changed = await self.store.report(report)
+        if await self._tell() or changed:
             await self.bus.nudge("leader", "events")
         if self.blind_since is None:
             # Only now: a successor that cannot report must not have removed who could.
             await self.succession.finish()
         return wait_s
+
+    async def _tell(self) -> bool:
+        """Write down what happened here, if anything did; what cannot be now is told later."""
+        news = tuple(self.news)
+        if news:
+            await self.store.tell(news)
+            del self.news[: len(news)]
+        return bool(news)
 
     async def _carry_out(self, desired: HostDesired) -> tuple[HostReport, float]:
         await self._hold_images(desired)
@@ -143,7 +157,10 @@ class Agent:
         wanted = frozenset(r.digest for r in desired.images)
         for release in desired.images:
             if release.digest not in present:
+                if release.digest not in self.fetching:
+                    self.say("fetches", release=release.version, digest=release.digest)
                 await self.runtime.pull(release)
+        self.fetching = wanted - present
         if present - wanted:
             await self.runtime.prune(wanted | {g.release.digest for g in desired.slots})
 
@@ -151,6 +168,7 @@ class Agent:
         known = {j.id for j in await self.runtime.jobs()}
         for job in desired.jobs:
             if job.id not in known and job.state in (JobState.WAITING, JobState.RUNNING):
+                self.say("runs", job=job.id, command=" ".join(job.command[:2]))
                 await self.runtime.run_once(job)
 
     async def _slots(self, desired: HostDesired) -> tuple[SlotReport, ...]:
@@ -158,6 +176,7 @@ class Agent:
         running = {r.slot: r for r in await self.runtime.running()}
         absent = [g for slot, g in goals.items() if slot not in running and g.goal is Goal.RUN]
         for goal in absent:
+            self.say("starts", slot=goal.slot, release=goal.release.version)
             await self.runtime.start(goal.slot, goal.release)
         if absent:
             # Who was away for long tells at once what is under way now.
@@ -167,54 +186,90 @@ class Agent:
             # Not adopted: it began under our eyes.
             if goal.slot in running:
                 self.watches.setdefault(goal.slot, Watch(running[goal.slot].started))
-        return tuple(
-            [await self._slot(running[s], goals.get(s), desired.policy) for s in sorted(running)]
-        )
+        for slot, one in running.items():
+            self.watches[slot] = status.follow(self.watches.get(slot), one, adopted=not self.looked)
+        return await self._steps(desired, goals, running)
 
-    async def _slot(self, running: Running, goal: SlotGoal | None, policy: Policy) -> SlotReport:
-        """Look at one process, take its next step, and say what was seen."""
-        watch = status.follow(self.watches.get(running.slot), running, adopted=not self.looked)
+    async def _steps(
+        self, desired: HostDesired, goals: dict[int, SlotGoal], running: dict[int, Running]
+    ) -> tuple[SlotReport, ...]:
+        """Ask all instances at once, so that one that hangs does not make its host silent."""
+        now = self.clock.monotonic()
+        resting = {s for s, one in running.items() if self._rests(one, goals.get(s), now)}
+        asked = [r.address for s, r in running.items() if r.alive and s not in resting]
+        answers = await self.health.probe_all(asked)
+        drains: dict[str, float] = {}
+        seen: list[SlotReport] = []
+        for slot in sorted(running):
+            one, goal, watch = running[slot], goals.get(slot), self.watches[slot]
+            probe = watch.answer
+            if slot not in resting:
+                probe = answers.get(one.address, status.UNASKED) if one.alive else status.UNASKED
+                watch = status.probed(
+                    watch, probe, one.spec, desired.policy, self.clock.monotonic()
+                )
+            if goal is not None and goal.goal is Goal.DRAIN:
+                asked_s = desired.now - goal.since
+                watch, left_s = self._drain(watch, one, probe, asked_s, desired.policy)
+                if left_s is not None:
+                    drains[one.address] = left_s
+            elif goal is not None:
+                watch = await self._step(watch, one, goal, desired.policy)
+            self.watches[slot] = watch
+            seen.append(status.report(watch, one, probe, desired.policy, self.clock.monotonic()))
+        await self.health.drain_all(drains)
+        return tuple(seen)
+
+    def _rests(self, running: Running, goal: SlotGoal | None, now: float) -> bool:
+        """It was fine a moment ago and shall stay, so that its last answer still holds."""
         stays = running.alive and (goal is None or goal.goal is Goal.RUN)
-        if stays and status.recently_fine(watch, self.clock.monotonic()):
-            probe, now = watch.answer, self.clock.monotonic()
-        else:
-            probe = await self._asked(running)
-            now = self.clock.monotonic()
-            watch = status.probed(watch, probe, running.spec, policy, now)
-        match goal.goal if goal else None:
-            case Goal.RUN if not running.alive:
-                watch = await self._restart(watch, running, goal, now)
-            case Goal.DRAIN:
-                watch = await self._drain(watch, running, probe, policy, now)
-            case Goal.STOP:
-                await self.runtime.stop(running.slot, policy.stop_grace_s)
-            case _:
-                pass
-        self.watches[running.slot] = watch
-        return status.report(watch, running, probe, policy, now)
+        return stays and status.recently_fine(self.watches[running.slot], now)
 
-    async def _asked(self, running: Running) -> Probe:
-        return await self.health.probe(running.address) if running.alive else status.UNASKED
+    async def _step(self, watch: Watch, running: Running, goal: SlotGoal, policy: Policy) -> Watch:
+        """Run an instance again that ended by itself, or end one."""
+        if goal.goal is Goal.STOP:
+            if not running.stopping:
+                self.say("stops", slot=running.slot, release=running.spec.version)
+            await self.runtime.stop(running.slot, policy.stop_grace_s)
+        elif not running.alive:
+            return await self._restart(watch, running, goal, policy)
+        return watch
 
     async def _restart(
-        self, watch: Watch, running: Running, goal: SlotGoal | None, now: float
+        self, watch: Watch, running: Running, goal: SlotGoal, policy: Policy
     ) -> Watch:
         """Run an instance again that ended by itself, ever more slowly."""
-        if goal is None or now < watch.restart_at:
+        now = self.clock.monotonic()
+        if now < watch.restart_at:
             return watch
         await self.runtime.start(running.slot, goal.release)
-        return status.restarted(watch, now)
+        after = status.restarted(watch, now)
+        told = status.restart_told(after, running, policy)
+        self.say("restarts", slot=running.slot, detail=told)
+        if after.restarts <= policy.max_restarts + 1:
+            self.news.append(("instance", f"{self.host}/{running.slot} {told}"))
+        return after
 
-    async def _drain(
-        self, watch: Watch, running: Running, probe: Probe, policy: Policy, now: float
-    ) -> Watch:
-        """Ask for the drain, again while the instance still calls itself ready, and follow it."""
-        begun = now if watch.drain_since is None else watch.drain_since
+    def _drain(
+        self,
+        watch: Watch,
+        running: Running,
+        probe: Probe,
+        asked_s: float,
+        policy: Policy,
+    ) -> tuple[Watch, float | None]:
+        """Follow a drain; and the seconds left for it when the instance must be told of it.
+
+        It is told again while it still calls itself ready.
+        """
+        now = self.clock.monotonic()
+        begun = status.drain_begun(watch, asked_s, now)
         if running.alive and (watch.drain_since is None or probe.ready):
+            if watch.drain_since is None:
+                self.say("drains", slot=running.slot, release=running.spec.version)
             left_s = max(0.0, begun + policy.drain_deadline_s - now)
-            await self.health.drain(running.address, left_s)
-            return replace(watch, drain_since=begun)
-        return status.draining(watch, probe, now)
+            return replace(watch, drain_since=begun), left_s
+        return status.draining(watch, probe, begun), None
 
     async def _succeed(self, desired: HostDesired) -> None:
         """Bring a successor up to where it waits for our place; who fails at that is removed."""

@@ -9,7 +9,9 @@ from controlplane.domain.errors import Invalid, NotFound
 from controlplane.domain.reports import MAX_LOG_LINES
 from controlplane.wire import HostView, InstanceView, LogView
 
-INSTANCE_HEAD = ("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "ADDRESS", "DETAIL")
+INSTANCE_HEAD = (
+    *("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "RESTARTS", "ADDRESS", "DETAIL"),
+)
 
 
 @click.group()
@@ -124,4 +126,5 @@ def _card(one: HostView) -> list[str]:
 
 def _row(i: InstanceView) -> tuple[object, ...]:
     admitted = "yes" if i.admitted else "no"
-    return (f"{i.host}/{i.slot}", i.version, i.goal, i.phase, admitted, i.address, i.detail)
+    name = f"{i.host}/{i.slot}"
+    return (name, i.version, i.goal, i.phase, admitted, i.restarts, i.address, i.detail)

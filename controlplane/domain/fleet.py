@@ -27,6 +27,7 @@ class Instance:
     member: Member | None
     silent: bool
     detail: str = ""
+    restarts: int = 0
 
     @property
     def name(self) -> str:

@@ -63,6 +63,7 @@ class HostDesired:
     """What one host should run and hold; the version grows with each change to this host.
 
     `protocol` is that of the leader who wrote last; `agent` is None for whatever runs already.
+    `now` is database time, 0 from a store that does not say it, for how long ago a goal was set.
     `holder` is the id of the one agent that may carry this out, "" while nobody claimed the host.
     """
 
@@ -76,3 +77,4 @@ class HostDesired:
     agent: AgentGoal | None = None
     protocol: int = PROTOCOL
     holder: str = ""
+    now: float = 0.0

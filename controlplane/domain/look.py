@@ -100,4 +100,5 @@ def _instance(
         member=member,
         silent=host.silent,
         detail=report.detail if report else "",
+        restarts=believed.restarts if believed else 0,
     )

@@ -48,6 +48,10 @@ class Store(Protocol):
         """
         ...
 
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        """Add (kind, message) entries to the environment's log."""
+        ...
+
     async def report(self, report: HostReport) -> bool:
         """Store what an agent saw and that it was seen; true when it differed from the last.
 

@@ -103,6 +103,7 @@ def instance_view(environment: str, instance: Instance) -> InstanceView:
         silent=instance.silent,
         since=instance.since,
         detail=instance.detail,
+        restarts=instance.restarts,
     )
 
 

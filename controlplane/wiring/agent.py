@@ -129,6 +129,10 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
         agent = Agent(
             *(task.host, store, runtime, health, memory, host_bus, clock, succession, version),
             id=identity(task.folder),
+            say=log.info,
+        )
+        log.info(
+            "works", environment=task.environment, host=task.host, id=agent.id, version=version
         )
         leader = await _candidate(task, engine, client, leader_bus, stack)
         follows = PostgresFollows(engine, task.environment)

@@ -176,6 +176,7 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
         lambda: store.commit(1, seen, Changes(slots=(goal(),))),
         lambda: store.desired("a"),
         lambda: store.claim("a", "first"),
+        lambda: store.tell((("instance", "a/1 ended"),)),
         lambda: store.report(report()),
     ):
         with pytest.raises(StoreUnavailable):
@@ -218,6 +219,11 @@ async def test_a_silent_host_passes_to_the_agent_that_keeps_asking(ground: Groun
     assert await eventually(passed)
     assert host(await ground.store.observe(), "a").rival is None
     assert await ground.store.report(report(agent_id="first")) is False
+
+
+async def test_what_an_agent_tells_is_in_the_log(ground: Ground) -> None:
+    await ground.store.tell((("instance", "a/1 ended; restart 1 of 3"),))
+    assert await ground.events() == [("instance", "a/1 ended; restart 1 of 3")]
 
 
 async def test_a_claim_of_an_unknown_host_says_so(ground: Ground) -> None:

@@ -117,7 +117,7 @@ class FakeStore:
         if desired is None and host in self.hosts:
             desired = self._desired[host] = self._desired_of(self.hosts[host])
         await self.world.point("store.desired.done")
-        return desired
+        return desired and replace(desired, now=self.world.now)
 
     async def claim(self, host: str, agent: str) -> str:
         await self.world.point("store.claim")
@@ -132,6 +132,11 @@ class FakeStore:
         self._desired.pop(host, None)
         await self.world.point("store.claim.done")
         return holder
+
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        await self.world.point("store.tell")
+        self._up()
+        self.events.extend(events)
 
     def _theirs(self, row: HostRow, report: HostReport) -> bool:
         return row.holder not in ("", report.agent_id)

@@ -168,6 +168,25 @@ async def test_second_agent_in_a_hosts_folder_is_refused(running: Site) -> None:
     assert "host-a" in sentence
 
 
+async def test_killed_instance_leaves_a_word_in_the_log_and_its_restarts_are_counted(
+    running: Site,
+) -> None:
+    processes(running.folder / "host-a", CAMP_INSTANCE="host-a/1")[0].kill()
+
+    async def told() -> bool:
+        events = await running.ledger.recent_events(running.environment, None, 50)
+        return any("host-a/1 of 1.0.0 ended with signal 9" in e.message for e in events)
+
+    assert await eventually(told, LONG_S)
+
+    async def counted() -> bool:
+        return [slot.restarts for slot in await slots_of(running, "host-a")] == [1]
+
+    assert await eventually(counted, LONG_S)
+    log = (running.folder / "host-a.log").read_text()
+    assert "restart 1 of 3" in log
+
+
 async def test_second_machine_under_a_hosts_name_does_nothing_and_both_sides_say_so(
     running: Site,
 ) -> None:

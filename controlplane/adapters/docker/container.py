@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.adapters.docker import env_file
+from controlplane.adapters.host.exits import how_ended
 from controlplane.domain.errors import Invalid
 from controlplane.domain.goals import Job
 from controlplane.domain.model import Release, Spec
@@ -246,6 +247,6 @@ def why_ended(container: Container, words: str) -> str:
         return f"could not be started: {container.error}" if container.error else "was not started"
     if container.out_of_memory:
         return OUT_OF_MEMORY
-    ended = f"ended with code {container.exit_code}"
+    ended = how_ended(container.exit_code)
     said = words or container.error
     return f"{ended}: {said}" if said else ended

@@ -55,6 +55,7 @@ DESIRED = text("""
 SELECT json_build_object(
     'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
     'protocol', l.protocol, 'holder', h.holder,
+    'now', extract(epoch FROM clock_timestamp()),
     -- Asked for by what is being verified now: what is left of an earlier attempt is no goal.
     'agent', CASE WHEN r.state = 'verifying'
         AND (h.agent -> 'since')::float8 >= (r.rollout -> 'state_since')::float8
@@ -263,6 +264,10 @@ class PostgresStore:
             values = {"holder": holder, "rival": rival and _json(rival)}
             await connection.execute(PUT_CLAIM, mine | values)
         return holder
+
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        async with bounded(self._timeout_s), self._engine.begin() as connection:
+            await event_log.append(connection, self._environment, events)
 
     async def report(self, report: HostReport) -> bool:
         return bool(await self._one(REPORT, host=report.host, report=_json(report)))

@@ -23,6 +23,7 @@ from typing import IO, Self
 import msgspec
 
 from controlplane.adapters.host import lock as host_lock
+from controlplane.adapters.host.exits import how_ended
 from controlplane.adapters.process import state as process_state
 from controlplane.adapters.process.images import Images
 from controlplane.adapters.process.jobs import Jobs
@@ -230,7 +231,7 @@ class ProcessRuntime:
     def _why_ended(self, slot: Slot) -> str:
         if slot.last_words is None:
             code = slot.handle.exit_code if slot.handle else None
-            ended = "ended" if code is None else f"ended with code {code}"
+            ended = "ended" if code is None else how_ended(code)
             words = process_state.last_words(self._place(slot.record.slot))
             slot.last_words = slot.record.refused or (f"{ended}: {words}" if words else ended)
         return slot.last_words

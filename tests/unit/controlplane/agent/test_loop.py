@@ -132,6 +132,43 @@ async def test_dead_instance_is_restarted_ever_more_slowly_and_then_failed(groun
     assert 3 <= ground.machine.starts <= 6
 
 
+async def test_end_of_an_instance_is_told_once_with_what_is_left_of_its_restarts(
+    ground: Ground,
+) -> None:
+    said: list[str] = []
+    ground.agent.say = lambda event, **_: said.append(event)
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.machine.slots[1].detail = "ended with signal 9"
+    ground.machine.crash(1)
+    await ground.ticks(1.5)
+    told = [message for kind, message in ground.store.events if kind == "instance"]
+    assert told == ["host-a/1 of 1.0.0 ended with signal 9; restart 1 of 2"]
+    assert said == ["starts", "restarts"]
+
+
+async def test_crashing_instance_does_not_fill_the_log(ground: Ground) -> None:
+    ground.behaviours[OLD.digest] = Behaviour(start_s=0.1, crash_after_s=0.05)
+    ground.want(Goal.RUN)
+    await ground.ticks(120.0)
+    told = [message for kind, message in ground.store.events if kind == "instance"]
+    assert len(told) == POLICY.max_restarts + 1
+    assert "counts as failed" in told[-1]
+
+
+async def test_news_that_could_not_be_told_are_told_later(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.machine.crash(1)
+    ground.world.strikes["store.tell"] = lambda: setattr(ground.store, "down", True)
+    with pytest.raises(StoreUnavailable):
+        await ground.agent.tick()
+    ground.world.strikes.clear()
+    ground.store.down = False
+    await ground.agent.tick()
+    assert [kind for kind, _ in ground.store.events] == ["instance"]
+
+
 async def test_instance_is_drained_once_and_reported_when_its_streams_ended(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.ticks(1.5)
@@ -162,6 +199,27 @@ async def test_silent_instance_is_drained_only_at_the_deadline(ground: Ground) -
     assert not ground.told().drained
     await ground.ticks(0.4)
     assert ground.told().drained
+
+
+async def test_restart_of_the_agent_does_not_prolong_a_drain(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    for seconds in (2.5, 2.0, 1.0):
+        ground.agent = ground.born()
+        ground.agent.health = FakeHealth(ground.world, {})
+        await ground.ticks(seconds)
+    assert ground.told().drained
+
+
+async def test_restarted_agent_leaves_a_drain_its_time(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    ground.agent = ground.born()
+    ground.agent.health = FakeHealth(ground.world, {})
+    await ground.ticks(POLICY.drain_deadline_s - 0.2)
+    assert not ground.told().drained
 
 
 async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
