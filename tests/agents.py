@@ -62,11 +62,11 @@ class Site:
         chosen = environment or self.environment
         return [sys.executable, "-m", "camp", "agent", "--environment", chosen, *place]
 
-    def start(self, host: str) -> None:
+    def start(self, host: str, **environ: str) -> None:
         log = (self.folder / f"{host}.log").open("ab")
         with log:
             self.agents[host] = subprocess.Popen(
-                self.command(host), env=self.environ, stdout=log, stderr=log
+                self.command(host), env=self.environ | environ, stdout=log, stderr=log
             )
 
     def start_twin(self, host: str) -> Path:

@@ -26,7 +26,7 @@ class Ground(Protocol):
     runtime: Runtime
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release: ...
-    def agent_restarts(self) -> None: ...
+    def agent_restarts(self, **environ: str) -> None: ...
     def crash(self, slot: int) -> None: ...
     async def until(self, holds: Callable[[], Awaitable[object]]) -> bool: ...
 
@@ -34,7 +34,7 @@ class Ground(Protocol):
 class FakeGround:
     def __init__(self) -> None:
         self.world = World()
-        self.machine = FakeMachine(self.world, "host-a")
+        self.machine = FakeMachine(self.world, "host-a", environ={"SETTING": "first"})
         self.runtime: Runtime = FakeRuntime(self.machine)
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release:
@@ -49,7 +49,8 @@ class FakeGround:
         )
         return Release(version, digest, "", "abc", "0002", "0001", "cfg")
 
-    def agent_restarts(self) -> None:
+    def agent_restarts(self, **environ: str) -> None:
+        self.machine.environ |= environ
         self.runtime = FakeRuntime(self.machine)
 
     def crash(self, slot: int) -> None:
@@ -67,7 +68,8 @@ class RealGround:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "home"
-        self.opened = ProcessRuntime(self.home, "host-a").open()
+        self.environ = {"SETTING": "first", "OWN": "of this host"}
+        self.opened = self._open()
         self.runtime: Runtime = self.opened
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release:
@@ -77,9 +79,14 @@ class RealGround:
                 file.write(b"more")
         return made
 
-    def agent_restarts(self) -> None:
+    def agent_restarts(self, **environ: str) -> None:
         self.opened.close()
-        self.runtime = self.opened = ProcessRuntime(self.home, "host-a").open()
+        self.environ |= environ
+        self.runtime = self.opened = self._open()
+
+    def _open(self) -> ProcessRuntime:
+        shared = frozenset({"SETTING"})
+        return ProcessRuntime(self.home, "host-a", environ=self.environ, shared=shared).open()
 
     def crash(self, slot: int) -> None:
         (process,) = processes(self.home, CAMP_INSTANCE=f"host-a/{slot}")

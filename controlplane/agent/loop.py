@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import Fenced, HostTaken, NotFound, RuntimeUnavailable, Skewed
+from controlplane.domain.environs import Prints, prints, whole
+from controlplane.domain.errors import (
+    Fenced,
+    HostTaken,
+    Invalid,
+    NotFound,
+    RuntimeUnavailable,
+    Skewed,
+)
 from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
@@ -205,6 +213,7 @@ class Agent:
             probe = watch.answer
             if slot not in resting:
                 probe = answers.get(one.address, status.UNASKED) if one.alive else status.UNASKED
+                probe = status.proven(probe, one)
                 watch = status.probed(
                     watch, probe, one.spec, desired.policy, self.clock.monotonic()
                 )
@@ -216,7 +225,9 @@ class Agent:
             elif goal is not None:
                 watch = await self._step(watch, one, goal, desired.policy)
             self.watches[slot] = watch
-            seen.append(status.report(watch, one, probe, desired.policy, self.clock.monotonic()))
+            told = status.report(watch, one, probe, desired.policy, self.clock.monotonic())
+            environ = whole(prints(desired.secret, one.environ))
+            seen.append(replace(told, environ=environ) if environ else told)
         await self.health.drain_all(drains)
         return tuple(seen)
 
@@ -310,10 +321,18 @@ class Agent:
             pulls=await self.runtime.pulls(),
             agent_version=self.version,
             agent_id=self.id,
+            environ=await self._environ(desired),
             agent=replace(
                 self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle
             ),
         )
+
+    async def _environ(self, desired: HostDesired) -> Prints:
+        """What instances would start with now; a file that cannot be read is told by the start."""
+        try:
+            return prints(desired.secret, await self.runtime.environ()) if desired.secret else ()
+        except Invalid:
+            return ()
 
 
 def require_understood(desired: HostDesired) -> None:

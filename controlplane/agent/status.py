@@ -46,6 +46,15 @@ def matches(answered: Spec | None, spec: Spec) -> bool:
     return answered == spec
 
 
+def proven(probe: Probe, running: Running) -> Probe:
+    """The answer, as far as the runtime bears it out: what an instance says of its digest, its
+    agent told it."""
+    if running.digest in ("", running.spec.digest):
+        return probe
+    detail = f"its bytes are {running.digest}, not those of {running.spec.version}"
+    return replace(probe, ready=False, detail=detail)
+
+
 def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
     """The watch for this process; a new process starts a new one but keeps the restart count."""
     if watch is None:

@@ -42,7 +42,7 @@ def apply(file: Path, dry_run: bool, connection: Connection) -> None:
         connection.show(drafts, lambda: [f"{d.name}: good; nothing was sent" for d in drafts])
         return
     applied = run(_apply(connection, drafts, tables))
-    connection.show(applied, lambda: [_line(answer) for answer in applied])
+    connection.show(applied, lambda: [line for answer in applied for line in _lines(answer)])
 
 
 @env.command("list")
@@ -146,10 +146,10 @@ async def _apply(
         ]
 
 
-def _line(answer: EnvironmentApplied) -> str:
+def _lines(answer: EnvironmentApplied) -> list[str]:
     environment = answer.environment
     verb = "is now at" if answer.changed else "has not changed; it is at"
-    return f"{environment.name} {verb} version {environment.version}"
+    return [f"{environment.name} {verb} version {environment.version}", *answer.notes]
 
 
 def _card(found: EnvironmentView) -> list[str]:

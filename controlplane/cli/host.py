@@ -121,6 +121,11 @@ def _card(one: HostView) -> list[str]:
     ]
     if one.agent is not None and one.agent.detail:
         lines.append(f"  its agent was not replaced: {one.agent.detail}")
+    if changed := [f"{i.host}/{i.slot}" for i in one.instances if i.environment_changed]:
+        lines.append(
+            f"  {', '.join(changed)} started with other variables than the host has now;"
+            f" camp rollout restart {one.environment} brings them in"
+        )
     return lines + table(INSTANCE_HEAD, [_row(i) for i in one.instances])
 
 

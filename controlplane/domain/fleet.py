@@ -13,7 +13,11 @@ from controlplane.domain.routing import EdgeReading, Member, Table
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One slot, goal and report laid side by side. `phase` is None while nothing was reported."""
+    """One slot, goal and report laid side by side. `phase` is None while nothing was reported.
+
+    `environ` stands for the variables it was started with. `outdated`: the active rollout wants
+    it started anew, although it runs the right release.
+    """
 
     host: str
     slot: int
@@ -28,6 +32,8 @@ class Instance:
     silent: bool
     detail: str = ""
     restarts: int = 0
+    environ: str = ""
+    outdated: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +59,7 @@ class Host:
 
     A host whose agent speaks too different a `protocol` counts as silent: what it says may mean
     something else. `rival` is the id of a second agent that asks for the host, and is refused.
+    `environ` are the variables that instances start with there, each with its keyed hash.
     """
 
     name: str
@@ -70,13 +77,15 @@ class Host:
     runtime_error: str = ""
     holder: str = ""
     rival: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """One look at an environment: the only thing that decisions are made from.
 
-    `leader` is the host whose agent looks, empty where nobody leads.
+    `leader` is the host whose agent looks, empty where nobody leads. `one_environment`: the active
+    rollout wants all hosts to start instances with the same variables.
     """
 
     hosts: tuple[Host, ...]
@@ -86,6 +95,7 @@ class Fleet:
     jobs: tuple[Job, ...] = ()
     schema: frozenset[str] = field(default_factory=frozenset)
     leader: str = ""
+    one_environment: bool = False
 
     @property
     def confirmed(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from controlplane.domain.actions import ReplaceAgent
 from controlplane.domain.bounds import bounds
 from controlplane.domain.commands import Command, allowed
+from controlplane.domain.environs import differences
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import AgentGoal, Goal, Job, JobState
 from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout
@@ -67,7 +68,13 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
                 return Failure(f"{host.name} cannot use {rollout.target.version}: {image.error}")
         if rollout.policy.update_agents and (obstacle := _obstacle(host)):
             return Failure(f"The agent of {host.name} cannot be replaced: {obstacle}")
-    return silence(fleet, rollout.policy) or claims(fleet) or edges(fleet) or images(rollout, fleet)
+    return (
+        silence(fleet, rollout.policy)
+        or claims(fleet)
+        or environments(fleet)
+        or edges(fleet)
+        or images(rollout, fleet)
+    )
 
 
 def claims(fleet: Fleet) -> Wait | None:
@@ -80,6 +87,20 @@ def claims(fleet: Fleet) -> Wait | None:
         f"A second agent, {host.rival}, claims {host.name} and is refused, because {host.holder}"
         " has it.",
         ("stop the second agent, or give it another --host", "abort"),
+    )
+
+
+def environments(fleet: Fleet) -> Wait | None:
+    """Instances start with the same variables on every host, or users would notice which one."""
+    found = differences(fleet.hosts) if fleet.one_environment else ()
+    if not found:
+        return None
+    named = "; ".join(f"{variable} on {', '.join(hosts)}" for variable, hosts in found)
+    return Wait(
+        "environment_differs",
+        f"Instances would not start with the same variables everywhere: {named} is not as on the"
+        " other hosts.",
+        ("give all hosts the same values, and start their agents again", "abort"),
     )
 
 
@@ -291,6 +312,8 @@ def readiness(rollout: Rollout, fleet: Fleet, now: float) -> Failure | None:
         phase = instance.phase
         if phase in SERVING or instance.goal is not Goal.RUN or instance.silent:
             continue
+        if instance.outdated:
+            continue  # it shall go, and says nothing about what comes in its place
         unseen = phase is None and not instance.admitted_once
         overdue = unseen and now - instance.since > patience_s
         if (overdue or phase is Phase.FAILED) and instance.spec == spec:
@@ -312,7 +335,7 @@ def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
         return moving
     # A quarantined host may be done without, but the release is not on every slot without it.
     silent = [h for h in fleet.hosts if h.silent]
-    return _unheard(silent) if silent else _capacity(fleet, policy)
+    return _unheard(silent) if silent else environments(fleet) or _capacity(fleet, policy)
 
 
 def _moving(instance: Instance, release: Release) -> Wait | None:

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from controlplane.domain.commands import Command
 from controlplane.domain.errors import NotFound
-from controlplane.domain.model import Release
+from controlplane.domain.model import Environment, Release
 from controlplane.domain.policy import draft
 from controlplane.ports.ledger import Order, Start
 from controlplane.router.control import Control
@@ -57,11 +57,24 @@ class EnvironmentController(Controller):
     ) -> EnvironmentApplied:
         """Create or change an environment; the same content changes nothing."""
         table = msgspec.structs.asdict(data)
+        before = next(
+            (r for r in await control.ledger.environments() if r.environment.name == name), None
+        )
         changed = await control.ledger.apply(draft(name, table), actor)
         if changed:
             await control.nudge(name)
         row = await control.ledger.environment(name)
-        return EnvironmentApplied(environment=environment_view(row), changed=changed)
+        notes = _notes(before.environment, row.environment) if before is not None else ()
+        return EnvironmentApplied(environment=environment_view(row), changed=changed, notes=notes)
+
+
+def _notes(before: Environment, after: Environment) -> tuple[str, ...]:
+    """What a change does not bring about by itself."""
+    wanted = after.policy.instances_per_host
+    if after.current is None or before.policy.instances_per_host == wanted:
+        return ()
+    note = f"{wanted} instances on each host take effect with the next rollout; to make one now:"
+    return (f"{note} camp rollout scale {after.name} {wanted}",)
 
 
 class ReleaseController(Controller):
@@ -129,6 +142,8 @@ class RolloutController(Controller):
                 reason=data.reason,
                 supersede=data.supersede,
                 key=data.idempotency_key,
+                restart=data.restart,
+                instances=data.instances,
             )
         )
         await control.nudge(rollout.environment)

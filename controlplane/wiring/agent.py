@@ -51,8 +51,9 @@ log = structlog.get_logger(__name__)
 class Assignment:
     """Which host of which environment this process works for, and what it needs for that.
 
-    Instances start with `instance_environ`; `token` authorises their drain. With a `placement`
-    they are containers, otherwise processes.
+    Instances start with `instance_environ`, of which `shared` names what shall be the same on all
+    hosts; `token` authorises their drain. With a `placement` they are containers, otherwise
+    processes.
     """
 
     environment: str
@@ -65,6 +66,7 @@ class Assignment:
     instance_environ: Mapping[str, str]
     version: str
     placement: Placement | None = None
+    shared: frozenset[str] = frozenset()
 
 
 def run(task: Assignment) -> None:
@@ -81,7 +83,9 @@ def run(task: Assignment) -> None:
 
 def _runtime(task: Assignment) -> ProcessRuntime | DockerRuntime:
     if task.placement is None:
-        return ProcessRuntime(task.folder, task.host, task.address, task.instance_environ)
+        return ProcessRuntime(
+            task.folder, task.host, task.address, task.instance_environ, task.shared
+        )
     # Docker's client is slow to import, and most agents of a laptop do without.
     from controlplane.adapters.docker.engine import Engine
     from controlplane.adapters.docker.runtime import DockerRuntime

@@ -33,6 +33,8 @@ class FakeStore:
         self.issued = 0
         self.protocol = PROTOCOL
         self.holder = ""
+        # Empty, as before the first epoch: hashing takes time that most tests do not have.
+        self.secret = ""
         self.rollout: Rollout | None = None
         self.slots: dict[tuple[str, int], SlotGoal] = {}
         self.hosts = {
@@ -272,6 +274,7 @@ class FakeStore:
             ),
             protocol=self.protocol,
             holder=row.holder,
+            secret=self.secret,
             agent=row.agent if active is not None and self._asked(row, active) else None,
         )
 

@@ -54,7 +54,7 @@ WHERE e.name = :environment
 DESIRED = text("""
 SELECT json_build_object(
     'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
-    'protocol', l.protocol, 'holder', h.holder,
+    'protocol', l.protocol, 'holder', h.holder, 'secret', l.secret,
     'now', extract(epoch FROM clock_timestamp()),
     -- Asked for by what is being verified now: what is left of an earlier attempt is no goal.
     'agent', CASE WHEN r.state = 'verifying'
@@ -125,7 +125,9 @@ EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 
 CLAIM = text("""
 UPDATE leaders SET
-    epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
+    epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol,
+    secret = CASE WHEN secret = '' THEN gen_random_uuid()::text || gen_random_uuid()::text
+        ELSE secret END
 WHERE environment = :environment AND epoch = :seen
 RETURNING epoch
 """)

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
@@ -59,6 +59,7 @@ class Slot:
     record: SlotRecord
     handle: Handle | None
     last_words: str | None = None
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -69,7 +70,8 @@ class ProcessRuntime:
     """The runtime port without containers; `with` it, so that one agent works for the host.
 
     `environ` is what instances and one-shot runs get besides what names them: database, Redis,
-    secrets. Dependencies come from this interpreter, camp's own code from the bundle.
+    secrets; those named in `shared` shall be the same on all hosts. Dependencies come from this
+    interpreter, camp's own code from the bundle.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class ProcessRuntime:
         host: str,
         address: str = "127.0.0.1",
         environ: Mapping[str, str] | None = None,
+        shared: frozenset[str] = frozenset(),
     ) -> None:
         self._folder = folder.resolve()
         self._host = host
         self._address = address
         self._environ = dict(environ or {})
+        self._shared = shared
         self._images = Images(self._folder / "images")
         self._jobs = Jobs(self._folder / "jobs")
         self._slots: dict[int, Slot] = {}
@@ -143,6 +147,9 @@ class ProcessRuntime:
         elif kill_at < asked:
             self._record(held, msgspec.structs.replace(held.record, kill_at=kill_at))
         self._finish_stop(held)
+
+    async def environ(self) -> Mapping[str, str]:
+        return self._shared_of(self._environ)
 
     async def pull(self, release: Release) -> None:
         self._images.pull(release)
@@ -218,6 +225,8 @@ class ProcessRuntime:
 
     def _look(self, slot: Slot) -> Running:
         record, alive = slot.record, slot.alive
+        if alive and slot.handle is not None and not slot.seen:
+            slot.seen = slot.handle.environ()
         return Running(
             slot=record.slot,
             spec=record.release.spec,
@@ -226,7 +235,12 @@ class ProcessRuntime:
             started=record.started,
             stopping=record.kill_at is not None,
             detail="" if alive else self._why_ended(slot),
+            digest=self._images.digest_at(slot.seen.get("PYTHONPATH", "")),
+            environ=self._shared_of(slot.seen),
         )
+
+    def _shared_of(self, environ: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in environ.items() if name in self._shared}
 
     def _why_ended(self, slot: Slot) -> str:
         if slot.last_words is None:

@@ -20,6 +20,7 @@ from controlplane.domain.actions import (
     WithdrawInstances,
 )
 from controlplane.domain.bounds import Bounds, bounds
+from controlplane.domain.environs import differences
 from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.goals import Goal
 from controlplane.domain.model import Policy, Release, Spec
@@ -58,6 +59,7 @@ def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
         and holds(release, fleet)
         and not any(i.silent for i in fleet.instances)
         and all(n == policy.instances_per_host for n in per_host_of(fleet.instances).values())
+        and not (fleet.one_environment and differences(fleet.hosts))
     )
 
 
@@ -65,7 +67,7 @@ def holds(release: Release, fleet: Fleet) -> bool:
     """Whoever can be heard runs this release, admitted and healthy."""
     spec = release.spec
     return all(
-        i.silent or (i.phase is Phase.HEALTHY and i.available and i.spec == spec)
+        i.silent or (i.phase is Phase.HEALTHY and i.available and i.spec == spec and not i.outdated)
         for i in fleet.instances
     )
 
@@ -89,7 +91,7 @@ def readmit(fleet: Fleet) -> tuple[Action, ...]:
 
 def keepers(spec: Spec, instances: Iterable[Instance], per_host: int) -> list[Instance]:
     """The instances that stay: of this spec, meant to run, the best `per_host` of each host."""
-    fitting = [i for i in instances if i.goal is Goal.RUN and i.spec == spec]
+    fitting = [i for i in instances if i.goal is Goal.RUN and i.spec == spec and not i.outdated]
     if not any(n > per_host for n in per_host_of(fitting).values()):
         return fitting
     fitting.sort(key=lambda i: (i.host, not i.available, i.slot))

@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.adapters.process.no_succession import NoSuccession
 from controlplane.agent.loop import BUSY_S, CALM_S, Agent
+from controlplane.domain.environs import whole
 from controlplane.domain.errors import Fenced, HostTaken, NotFound, StoreUnavailable
 from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Policy, Release
@@ -328,6 +329,33 @@ async def test_agent_claims_its_host_before_it_acts(ground: Ground) -> None:
     await ground.agent.tick()
     assert ground.store.hosts["host-a"].holder == "first"
     assert ground.machine.starts == 1
+
+
+async def test_environment_is_told_by_hashes_and_an_instance_keeps_the_one_it_began_with(
+    ground: Ground,
+) -> None:
+    ground.store.secret = "key"
+    ground.machine.environ = {"SECRET_KEY": "hunter2"}
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    before = ground.store.hosts["host-a"].report
+    assert before is not None
+    assert ground.told().environ == whole(before.environ) != ""
+    assert "hunter2" not in repr(before)
+    ground.machine.environ = {"SECRET_KEY": "changed"}
+    await ground.agent.tick()
+    after = ground.store.hosts["host-a"].report
+    assert after is not None
+    assert ground.told().environ == whole(before.environ) != whole(after.environ)
+
+
+async def test_instance_of_other_bytes_is_not_ready_whatever_it_says(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(0.1)
+    ground.machine.slots[1].digest = NEW.digest
+    await ground.ticks(2.0)
+    assert ground.told().phase is Phase.STARTING
+    assert NEW.digest in ground.told().detail
 
 
 async def test_failed_instance_does_not_keep_the_agent_busy(ground: Ground) -> None:
