@@ -237,8 +237,13 @@ class Agent:
         return stays and status.recently_fine(self.watches[running.slot], now)
 
     async def _step(self, watch: Watch, running: Running, goal: SlotGoal, policy: Policy) -> Watch:
-        """Run an instance again that ended by itself, or end one."""
-        if goal.goal is Goal.STOP:
+        """Run an instance again that ended by itself, or end one.
+
+        A slot may run another release than its goal's when the host was another machine's
+        meanwhile: nothing routes to it any more.
+        """
+        stranger = running.alive and running.spec != goal.release.spec
+        if goal.goal is Goal.STOP or stranger:
             if not running.stopping:
                 self.say("stops", slot=running.slot, release=running.spec.version)
             await self.runtime.stop(running.slot, policy.stop_grace_s)

@@ -27,6 +27,7 @@ from controlplane.adapters.host.exits import how_ended
 from controlplane.adapters.process import state as process_state
 from controlplane.adapters.process.images import Images
 from controlplane.adapters.process.jobs import Jobs
+from controlplane.adapters.process.seal import broken
 from controlplane.adapters.process.state import HOME_MARK, START_MARK, STATE, Birth, Handle
 from controlplane.domain.goals import Job
 from controlplane.domain.model import Release
@@ -185,9 +186,9 @@ class ProcessRuntime:
     def _begin(self, slot: int, release: Release) -> Slot:
         """Record the start, start, record the process."""
         place = self._place(slot)
-        record = self._new_record(slot, release)
-        process_state.save(place, record)
         image = self._images.of(release.digest)
+        record = self._new_record(slot, release, image)
+        process_state.save(place, record)
         if image is None or record.refused:
             return Slot(record, None)
         _, _, port = record.address.rpartition(":")
@@ -207,8 +208,8 @@ class ProcessRuntime:
         self._record(held, msgspec.structs.replace(record, birth=handle.birth))
         return held
 
-    def _new_record(self, slot: int, release: Release) -> SlotRecord:
-        refused = "" if self._images.of(release.digest) else _not_here(release.digest)
+    def _new_record(self, slot: int, release: Release, image: Path | None) -> SlotRecord:
+        refused = _not_here(release.digest) if image is None else _spoilt(image)
         ports = (s.record.address.rpartition(":")[2] for s in self._slots.values())
         try:
             port = process_state.free_port(self._address, frozenset(map(int, ports)))
@@ -304,6 +305,14 @@ class ProcessRuntime:
 def _camp(*arguments: str) -> tuple[str, ...]:
     # -P: the working directory has no say in what `camp` is; PYTHONPATH has.
     return (sys.executable, "-P", "-m", "camp", *arguments)
+
+
+def _spoilt(image: Path) -> str:
+    name = broken(image)
+    return name and (
+        f"{name} in {image} is not what was unpacked there; stop the agent, remove that folder and"
+        " start the agent, which fetches the bundle again."
+    )
 
 
 def _not_here(digest: str) -> str:

@@ -234,6 +234,17 @@ async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
     assert ground.machine.alive() == ()
 
 
+async def test_slot_that_runs_another_release_than_its_goal_gets_the_right_one(
+    ground: Ground,
+) -> None:
+    ground.machine.preload(NEW)
+    ground.machine.begin(1, NEW)
+    ground.want(Goal.RUN, OLD)
+    await ground.ticks(3.0)
+    assert ground.told().spec == OLD.spec
+    assert ground.told().phase is Phase.HEALTHY
+
+
 async def test_what_runs_without_a_goal_is_left_alone_and_reported(ground: Ground) -> None:
     ground.machine.begin(1, OLD)
     await ground.ticks(1.0)
