@@ -26,7 +26,8 @@ class Ground(Protocol):
     runtime: Runtime
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release: ...
-    def agent_restarts(self, **environ: str) -> None: ...
+    def agent_restarts(self) -> None: ...
+    def agent_restarts_with(self, setting: str) -> None: ...
     def crash(self, slot: int) -> None: ...
     async def until(self, holds: Callable[[], Awaitable[object]]) -> bool: ...
 
@@ -49,9 +50,12 @@ class FakeGround:
         )
         return Release(version, digest, "", "abc", "0002", "0001", "cfg")
 
-    def agent_restarts(self, **environ: str) -> None:
-        self.machine.environ |= environ
+    def agent_restarts(self) -> None:
         self.runtime = FakeRuntime(self.machine)
+
+    def agent_restarts_with(self, setting: str) -> None:
+        self.machine.environ["SETTING"] = setting
+        self.agent_restarts()
 
     def crash(self, slot: int) -> None:
         self.machine.crash(slot)
@@ -79,10 +83,13 @@ class RealGround:
                 file.write(b"more")
         return made
 
-    def agent_restarts(self, **environ: str) -> None:
+    def agent_restarts(self) -> None:
         self.opened.close()
-        self.environ |= environ
         self.runtime = self.opened = self._open()
+
+    def agent_restarts_with(self, setting: str) -> None:
+        self.environ["SETTING"] = setting
+        self.agent_restarts()
 
     def _open(self) -> ProcessRuntime:
         shared = frozenset({"SETTING"})
