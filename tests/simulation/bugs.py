@@ -85,6 +85,11 @@ def _host_taken_at_once() -> list[Patch]:
     return [("tests.fakes.store", "claim", lambda row, agent, silence_s, now: (agent, None))]
 
 
+def _restart_that_renews_nothing() -> list[Patch]:
+    """What runs the release already is good enough, also when it was to be started anew."""
+    return [(look_module, "_renewed", lambda instance, *_: instance)]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
@@ -93,6 +98,7 @@ BUGS: dict[str, Callable[[], list[Patch]]] = {
     "resume-old-plan": _resume_old_plan,
     "two-agents-of-one-name": _two_agents_of_one_name,
     "host-taken-at-once": _host_taken_at_once,
+    "restart-that-renews-nothing": _restart_that_renews_nothing,
 }
 
 

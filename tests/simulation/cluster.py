@@ -184,12 +184,14 @@ class Cluster:
         for actor in process.actors:
             self.scheduler.drop(actor)
 
-    def start(self, target: Release, *, kind: Kind = Kind.DEPLOY) -> Rollout:
+    def start(self, target: Release, *, restart: bool = False) -> Rollout:
         """What the router does when an operator starts a rollout."""
         now = self.world.now
         source = self.store.environment.current
         blank = Rollout(
-            f"r{self.births}", NAME, kind, target, source, self.policy, State.PENDING, now, now, now
+            *(f"r{self.births}", NAME, Kind.DEPLOY, target, source, self.policy, State.PENDING),
+            *(now, now, now),
+            restart=restart,
         )
         rollout = enter(blank, State.PENDING, now)
         self.store.start(rollout)

@@ -61,6 +61,8 @@ class _Episode:
         self.cluster = Cluster(rng, policy, hosts, faults.behaviours(rng), rng.choice([1, 1, 2]))
         self.checks = Checks(self.cluster, policy)
         self.crashes_left = rng.choice([0, 1, 3])
+        # Now and then the same release is started anew instead.
+        self.target = V1 if rng.random() < 0.1 else V2
         cluster = self.cluster
         cluster.scheduler.interrupted = self._interrupted
         cluster.scheduler.failed = self._failed
@@ -78,7 +80,7 @@ class _Episode:
         for host in cluster.hosts:
             cluster.boot(host)
         begin = self.rng.uniform(0.5, 1.5)
-        cluster.later(begin, lambda: cluster.start(V2))
+        cluster.later(begin, lambda: cluster.start(self.target, restart=self.target is V1))
         world.preempt_every = self.rng.choice([0, 15, 60, 200])
         for at, strike in faults.schedule(self.rng, cluster):
             cluster.later(begin + at, strike)
@@ -106,7 +108,10 @@ class _Episode:
         seen = self.cluster.store.snapshot()
         fleet = look(seen, tuple(e.reading() for e in self.cluster.routing.edges))
         if rollout.state is State.SUCCEEDED:
-            return converged(V2, fleet, rollout.policy)
+            anew = not rollout.restart or all(
+                goal.rollout == rollout.id for goal in self.cluster.store.slots.values()
+            )
+            return anew and converged(self.target, fleet, rollout.policy)
         if rollout.state is State.ROLLED_BACK:
             return converged(V1, fleet, rollout.policy)
         return fleet.confirmed and all(i.available for i in fleet.instances if i.member)
@@ -117,8 +122,8 @@ class _Episode:
 
     def _check_end(self, rollout: Rollout) -> None:
         """After the faults stopped, the fleet is what the rollout's end says."""
-        stable = self.cluster.behaviours[V2.digest].crash_after_s is None
-        stable = stable and not self.cluster.behaviours[V2.digest].unready
+        behaviour = self.cluster.behaviours[self.target.digest]
+        stable = behaviour.crash_after_s is None and not behaviour.unready
         if rollout.state in (State.SUCCEEDED, State.ROLLED_BACK) and stable:
             if not self._fleet_runs(rollout):
                 raise Violation(f"I8: {rollout.state}, but the fleet does not run it")
