@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -185,6 +186,7 @@ async def test_killed_instance_leaves_a_word_in_the_log_and_its_restarts_are_cou
     assert await eventually(counted, LONG_S)
     log = (running.folder / "host-a.log").read_text()
     assert "restart 1 of 3" in log
+    assert {"works", "fetches", "starts"} <= set(re.findall(r"\w+", log))
 
 
 async def test_second_machine_under_a_hosts_name_does_nothing_and_both_sides_say_so(
