@@ -92,7 +92,7 @@ class RealGround:
         self.agent_restarts()
 
     def _open(self) -> ProcessRuntime:
-        shared = frozenset({"SETTING"})
+        shared = {"SETTING": "nothing", "OTHER": None}
         return ProcessRuntime(self.home, "host-a", environ=self.environ, shared=shared).open()
 
     def crash(self, slot: int) -> None:

@@ -10,9 +10,6 @@ import rich_click as click
 from controlplane.cli.containers import Containers, runtime_options
 from controlplane.domain.errors import Invalid
 
-# What names one instance; all other settings are to be the same on every host.
-OWN = frozenset({"HOST", "PORT", "CAMP_INSTANCE", "CAMP_DIGEST", "CAMP_CONFIG_HASH"})
-
 
 @click.command()
 @click.option("--environment", "-e", required=True, help="The environment the host belongs to.")
@@ -41,7 +38,8 @@ def agent(
     Example: camp agent --environment production --host host-a --folder /var/lib/camp
     """
     from camp import __version__
-    from camp.config.settings import VARIABLES, exported, load
+    from camp.config.settings import exported, load
+    from camp.config.shared import shared
     from camp.observability.logs import configure
     from controlplane.wiring.agent import Assignment, run
 
@@ -67,6 +65,6 @@ def agent(
             instance_environ=environ | exported(settings),
             version=__version__,
             placement=placement,
-            shared=frozenset(variable.name for variable in VARIABLES) - OWN,
+            shared=shared(),
         )
     )

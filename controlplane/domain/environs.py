@@ -10,7 +10,7 @@ from hashlib import sha256
 from controlplane.domain.fleet import Host
 
 # Enough to tell two values apart; nobody chooses values to collide with a key that he lacks.
-DIGITS = 16
+DIGITS = 12
 Prints = tuple[tuple[str, str], ...]
 
 
@@ -25,6 +25,7 @@ def _prints(key: str, variables: tuple[tuple[str, str], ...]) -> Prints:
     return tuple((name, _keyed(key, f"{name}={value}")) for name, value in variables)
 
 
+@lru_cache(maxsize=4096)
 def whole(found: Prints) -> str:
     """One text that is equal when all variables are; empty when nothing is known."""
     return sha256(repr(found).encode()).hexdigest()[:DIGITS] if found else ""
@@ -38,7 +39,7 @@ def differences(hosts: Iterable[Host]) -> tuple[tuple[str, tuple[str, ...]], ...
     """(variable, hosts) wherever hosts do not agree: those that differ from most of them.
 
     A silent host says nothing, and neither does an agent too old to know. Agents of different
-    releases know different variables, so only those of one release are compared.
+    releases may know different variables, so only those of one release are compared.
     """
     heard = [host for host in hosts if host.environ and not host.silent]
     if len({host.environ for host in heard}) <= 1:

@@ -30,10 +30,11 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         goals.setdefault(goal.host, {})[goal.slot] = goal
     instances: list[Instance] = []
     for row, host in zip(snapshot.hosts, hosts, strict=True):
-        instances.extend(
-            _renewed(each, snapshot.rollout, goals[row.name].get(each.slot), whole(host.environ))
-            for each in _instances(row, host, goals[row.name], members)
-        )
+        found = _instances(row, host, goals[row.name], members)
+        if snapshot.rollout is not None and snapshot.rollout.renews:
+            environ, own = whole(host.environ), goals[row.name]
+            found = [_renewed(i, snapshot.rollout, own.get(i.slot), environ) for i in found]
+        instances.extend(found)
     return Fleet(
         hosts=hosts,
         instances=tuple(instances),
@@ -50,13 +51,9 @@ def _one_environment(rollout: Rollout | None) -> bool:
     return rollout is not None and rollout.renews and rollout.policy.same_environment
 
 
-def _renewed(
-    instance: Instance, rollout: Rollout | None, goal: SlotGoal | None, environ: str
-) -> Instance:
+def _renewed(instance: Instance, rollout: Rollout, goal: SlotGoal | None, environ: str) -> Instance:
     """The instance, marked when the rollout wants it started anew: it was asked to restart all,
     or its host has other variables for it by now. On the way back what runs is good enough."""
-    if rollout is None or not rollout.renews:
-        return instance
     before = rollout.restart and (goal is None or goal.rollout != rollout.id)
     other = bool(environ and instance.environ) and environ != instance.environ
     return replace(instance, outdated=True) if before or other else instance

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,8 @@ class Assignment:
     """Which host of which environment this process works for, and what it needs for that.
 
     Instances start with `instance_environ`, of which `shared` names what shall be the same on all
-    hosts; `token` authorises their drain. With a `placement` they are containers, otherwise
-    processes.
+    hosts, with its default; `token` authorises their drain. With a `placement` they are
+    containers, otherwise processes.
     """
 
     environment: str
@@ -66,7 +66,7 @@ class Assignment:
     instance_environ: Mapping[str, str]
     version: str
     placement: Placement | None = None
-    shared: frozenset[str] = frozenset()
+    shared: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def run(task: Assignment) -> None:

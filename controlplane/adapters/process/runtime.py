@@ -71,8 +71,8 @@ class ProcessRuntime:
     """The runtime port without containers; `with` it, so that one agent works for the host.
 
     `environ` is what instances and one-shot runs get besides what names them: database, Redis,
-    secrets; those named in `shared` shall be the same on all hosts. Dependencies come from this
-    interpreter, camp's own code from the bundle.
+    secrets; those named in `shared`, each with its default, shall be the same on all hosts.
+    Dependencies come from this interpreter, camp's own code from the bundle.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class ProcessRuntime:
         host: str,
         address: str = "127.0.0.1",
         environ: Mapping[str, str] | None = None,
-        shared: frozenset[str] = frozenset(),
+        shared: Mapping[str, str | None] | None = None,
     ) -> None:
         self._folder = folder.resolve()
         self._host = host
         self._address = address
         self._environ = dict(environ or {})
-        self._shared = shared
+        self._shared = dict(shared or {})
         self._images = Images(self._folder / "images")
         self._jobs = Jobs(self._folder / "jobs")
         self._slots: dict[int, Slot] = {}
@@ -241,7 +241,8 @@ class ProcessRuntime:
         )
 
     def _shared_of(self, environ: Mapping[str, str]) -> dict[str, str]:
-        return {name: value for name, value in environ.items() if name in self._shared}
+        """Without what is at its default anyway: newer agents know more variables."""
+        return {n: v for n, v in environ.items() if n in self._shared and v != self._shared[n]}
 
     def _why_ended(self, slot: Slot) -> str:
         if slot.last_words is None:
