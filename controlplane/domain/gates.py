@@ -70,17 +70,20 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
             return Failure(f"The agent of {host.name} cannot be replaced: {obstacle}")
     return (
         silence(fleet, rollout.policy)
-        or claims(fleet)
+        or claims(rollout, fleet)
         or environments(fleet)
         or edges(fleet)
         or images(rollout, fleet)
     )
 
 
-def claims(fleet: Fleet) -> Wait | None:
-    """One agent for each host: a second one is refused, and somebody takes it for at work."""
+def claims(rollout: Rollout, fleet: Fleet) -> Wait | None:
+    """One agent for each host: a second one is refused, and somebody takes it for at work.
+
+    It does no harm, so it does not stand in the way back.
+    """
     host = next((h for h in fleet.hosts if h.rival), None)
-    if host is None:
+    if host is None or rollout.kind is Kind.ROLLBACK:
         return None
     return Wait(
         "host_claimed_twice",
