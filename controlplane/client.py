@@ -135,15 +135,24 @@ class ControlClient:
         return await self._get(f"/rollouts/{_part(name)}", RolloutView)
 
     async def start(
-        self, environment: str, version: str, *, reason: str = "", supersede: bool = False
+        self,
+        environment: str,
+        version: str | None,
+        *,
+        reason: str = "",
+        supersede: bool = False,
+        restart: bool = False,
+        instances: int | None = None,
     ) -> RolloutView:
-        """Begin a rollout to a release."""
+        """Begin a rollout to a release; without one of the present, anew or to other counts."""
         wish = StartRollout(
             environment=environment,
             version=version,
             reason=reason,
             supersede=supersede,
             idempotency_key=uuid4().hex,
+            restart=restart,
+            instances=instances,
         )
         return await self._send("POST", "/rollouts", wish, RolloutView)
 

@@ -60,10 +60,14 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentApplied(Struct, frozen=True, kw_only=True):
-    """The environment after a PUT; its version grew only when something changed."""
+    """The environment after a PUT; its version grew only when something changed.
+
+    `notes` say what is still to be done for it to take effect.
+    """
 
     environment: EnvironmentView
     changed: bool
+    notes: tuple[str, ...] = ()
 
 
 class AcceptTruth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,8 +120,14 @@ class ReleaseAdded(Struct, frozen=True, kw_only=True):
     created: bool
 
 
-class StartRollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A wish for a new rollout; a rollback without a version goes to the previous release."""
+class StartRollout(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A wish for a new rollout; a rollback without a version goes to the previous release.
+
+    `restart` starts the present release anew; `instances` brings it to so many on each host. What
+    is not said is not sent: an older instance does not know it.
+    """
 
     environment: str
     version: str | None = None
@@ -125,6 +135,8 @@ class StartRollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     reason: str = ""
     supersede: bool = False
     idempotency_key: str = ""
+    restart: bool = False
+    instances: int | None = None
 
 
 class SteerRollout(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,12 +170,14 @@ class RolloutView(Struct, frozen=True, kw_only=True):
     paused_from: State | None
     blocker: Blocker | None
     allowed: tuple[str, ...]
+    restart: bool = False
 
 
 class InstanceView(Struct, frozen=True, kw_only=True):
     """One slot: what the leader wants of it and what its agent saw, side by side.
 
     `phase` is None while nothing was reported; `silent`: the report is too old to be believed.
+    `environment_changed`: it was started with other variables than its host has for it now.
     """
 
     environment: str
@@ -181,6 +195,7 @@ class InstanceView(Struct, frozen=True, kw_only=True):
     since: float
     detail: str
     restarts: int = 0
+    environment_changed: bool = False
 
 
 class HostView(Struct, frozen=True, kw_only=True):
@@ -189,6 +204,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     `silent_s` is None while no agent has ever reported for it. `runtime_error`: its agent reports,
     but cannot see the instances. `unread`: its agent reports, but what it says cannot be read.
     `drained`: it shall carry none; `behind`: it was away when the environment reached its release.
+    `agent_id`: whose reports count; `second_agent` asks for the host as well, and is refused.
     """
 
     environment: str
@@ -206,6 +222,8 @@ class HostView(Struct, frozen=True, kw_only=True):
     drained: bool = False
     behind: bool = False
     unread: str = ""
+    agent_id: str = ""
+    second_agent: str = ""
     instances: tuple[InstanceView, ...]
 
 

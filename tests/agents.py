@@ -57,8 +57,8 @@ class Site:
         draft = Draft(self.environment, ("host-a", "host-b"), edges or (self.edge,), policy)
         await self.ledger.apply(draft, "alice")
 
-    def command(self, host: str, environment: str = "") -> list[str]:
-        place = ["--host", host, "--folder", str(self.folder / host)]
+    def command(self, host: str, environment: str = "", folder: str = "") -> list[str]:
+        place = ["--host", host, "--folder", str(self.folder / (folder or host))]
         chosen = environment or self.environment
         return [sys.executable, "-m", "camp", "agent", "--environment", chosen, *place]
 
@@ -68,6 +68,16 @@ class Site:
             self.agents[host] = subprocess.Popen(
                 self.command(host), env=self.environ | environ, stdout=log, stderr=log
             )
+
+    def start_twin(self, host: str) -> Path:
+        """Another machine under the name of a host: its log."""
+        name = f"{host}-twin"
+        path = self.folder / f"{name}.log"
+        with path.open("ab") as log:
+            self.agents[name] = subprocess.Popen(
+                self.command(host, folder=name), env=self.environ, stdout=log, stderr=log
+            )
+        return path
 
     def kill(self, host: str) -> None:
         agent = self.agents.pop(host)

@@ -74,7 +74,7 @@ class DockerGround:
         self.liar = liar
         self.folder = folder
         secret = folder / "camp.env"
-        secret.write_text(f"# secrets\nOPENAI_API_KEY={SECRET}\n")
+        secret.write_text(f"# secrets\nOPENAI_API_KEY={SECRET}\nSETTING=first\n")
         secret.chmod(0o600)
         self.placement = Placement(
             environment=f"e{secrets.token_hex(4)}",
@@ -100,6 +100,11 @@ class DockerGround:
         self.opened.close()
         self.placement = replace(self.placement, **placement)
         self.runtime = self.opened = self._open()
+
+    def agent_restarts_with(self, setting: str) -> None:
+        file = self.placement.env_file
+        file.write_text(file.read_text().replace("SETTING=first", f"SETTING={setting}"))
+        self.agent_restarts()
 
     def crash(self, slot: int) -> None:
         os.kill(self.container(slot).attrs["State"]["Pid"], signal.SIGKILL)

@@ -27,6 +27,7 @@ class Ground(Protocol):
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release: ...
     def agent_restarts(self) -> None: ...
+    def agent_restarts_with(self, setting: str) -> None: ...
     def crash(self, slot: int) -> None: ...
     async def until(self, holds: Callable[[], Awaitable[object]]) -> bool: ...
 
@@ -34,7 +35,7 @@ class Ground(Protocol):
 class FakeGround:
     def __init__(self) -> None:
         self.world = World()
-        self.machine = FakeMachine(self.world, "host-a")
+        self.machine = FakeMachine(self.world, "host-a", environ={"SETTING": "first"})
         self.runtime: Runtime = FakeRuntime(self.machine)
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release:
@@ -52,6 +53,10 @@ class FakeGround:
     def agent_restarts(self) -> None:
         self.runtime = FakeRuntime(self.machine)
 
+    def agent_restarts_with(self, setting: str) -> None:
+        self.machine.environ["SETTING"] = setting
+        self.agent_restarts()
+
     def crash(self, slot: int) -> None:
         self.machine.crash(slot)
 
@@ -67,7 +72,8 @@ class RealGround:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "home"
-        self.opened = ProcessRuntime(self.home, "host-a").open()
+        self.environ = {"SETTING": "first", "OWN": "of this host"}
+        self.opened = self._open()
         self.runtime: Runtime = self.opened
 
     def release(self, version: str = "1.0.0", **behaviour: Any) -> Release:
@@ -79,7 +85,15 @@ class RealGround:
 
     def agent_restarts(self) -> None:
         self.opened.close()
-        self.runtime = self.opened = ProcessRuntime(self.home, "host-a").open()
+        self.runtime = self.opened = self._open()
+
+    def agent_restarts_with(self, setting: str) -> None:
+        self.environ["SETTING"] = setting
+        self.agent_restarts()
+
+    def _open(self) -> ProcessRuntime:
+        shared = {"SETTING": "nothing", "OTHER": None}
+        return ProcessRuntime(self.home, "host-a", environ=self.environ, shared=shared).open()
 
     def crash(self, slot: int) -> None:
         (process,) = processes(self.home, CAMP_INSTANCE=f"host-a/{slot}")

@@ -31,11 +31,11 @@ class DockerSite(Site):
     client: docker.DockerClient
     blockers: set[tuple[str, str]] = field(default_factory=set)
 
-    def command(self, host: str, environment: str = "") -> list[str]:
+    def command(self, host: str, environment: str = "", folder: str = "") -> list[str]:
         secret = self.folder / "camp.env"
         secret.touch(0o600)
         chosen = ["--runtime", "docker", "--env-file", str(secret)]
-        return [*super().command(host, environment), *chosen]
+        return [*super().command(host, environment, folder), *chosen]
 
     async def roll(self, version: str, **behaviour: object) -> str:
         release = self.images.release(version, **behaviour)

@@ -351,13 +351,13 @@ def redacted(settings: Settings) -> dict[str, Any]:
 def exported(settings: Settings) -> dict[str, str]:
     """The settings as environment variables, for a process that must run with the same."""
     return {
-        variable.name: _written(value)
+        variable.name: written(value)
         for variable in VARIABLES
         if (value := getattr(settings, variable.field)) is not None
     }
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from controlplane.agent import status
 from controlplane.agent.status import Watch
-from controlplane.domain.errors import ControlError, Fenced, NotFound, RuntimeUnavailable
+from controlplane.domain.environs import Prints, prints, whole
+from controlplane.domain.errors import (
+    ControlError,
+    Fenced,
+    HostTaken,
+    Invalid,
+    NotFound,
+    RuntimeUnavailable,
+)
 from controlplane.domain.goals import AgentGoal, Goal, HostDesired, JobState, SlotGoal
 from controlplane.domain.invariants import i5_not_outdated
 from controlplane.domain.model import Policy
@@ -40,6 +49,9 @@ class Agent:
     clock: Clock
     succession: Succession
     version: str = ""
+    # Made once and kept on disk; in PostgreSQL the host belongs to one id at a time.
+    id: str = ""
+    refused: bool = False
     watches: dict[int, Watch] = field(default_factory=dict)
     looked: bool = False
     last: HostReport | None = None
@@ -49,24 +61,38 @@ class Agent:
     awaited: float = 0.0
     retires: bool = False
     refusal: AgentReport = field(default_factory=AgentReport)
+    fetching: frozenset[str] = frozenset()
+    # One line for each thing done here, and what the environment's log must be told as well.
+    say: Callable[..., object] = lambda _event, **_facts: None
+    news: list[tuple[str, str]] = field(default_factory=list)
 
     async def tick(self) -> float:
         """One look and the next step of every slot. Returns the seconds until the next look.
 
         Raises Unavailable when the store does not answer, NotFound when the environment has no
-        such host, Fenced for goals of an outdated epoch; nothing on the host changes then.
+        such host, Fenced for goals of an outdated epoch, HostTaken while another agent has the
+        host; nothing on the host changes then.
         """
         desired = await self._desired()
         try:
             report, wait_s = await self._carry_out(desired)
         except RuntimeUnavailable as error:
             report, wait_s = self._blind(desired, error), CALM_S
-        if await self.store.report(report):
+        changed = await self.store.report(report)
+        if await self._tell() or changed:
             await self.bus.nudge("leader", "events")
         if self.blind_since is None:
             # Only now: a successor that cannot report must not have removed who could.
             await self.succession.finish()
         return wait_s
+
+    async def _tell(self) -> bool:
+        """Write down what happened here, if anything did; what cannot be now is told later."""
+        news = tuple(self.news)
+        if news:
+            await self.store.tell(news)
+            del self.news[: len(news)]
+        return bool(news)
 
     async def _carry_out(self, desired: HostDesired) -> tuple[HostReport, float]:
         await self._hold_images(desired)
@@ -83,13 +109,19 @@ class Agent:
         now = self.clock.monotonic()
         self.blind_since = now if self.blind_since is None else self.blind_since
         # Who has never seen anything has not acted on any goals either.
-        last = self.last or HostReport(self.host, desired.epoch, -1, agent_version=self.version)
+        last = self.last or HostReport(
+            self.host, desired.epoch, -1, agent_version=self.version, agent_id=self.id
+        )
         blind_s = (now - self.blind_since) // BLIND_STEP_S * BLIND_STEP_S
         return replace(last, epoch=desired.epoch, runtime_error=error.sentence, blind_s=blind_s)
 
     def replaced(self) -> bool:
-        """Whether this agent is being replaced, so that another one had better lead."""
+        """Whether this agent is being replaced."""
         return self.heir is not None
+
+    def yields(self) -> bool:
+        """Being replaced, or refused as a second one: another one had better lead."""
+        return self.replaced() or self.refused
 
     async def refuse(self, goal: AgentGoal, detail: str) -> None:
         """Go on: the successor for this goal did not take over."""
@@ -107,6 +139,7 @@ class Agent:
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
         require_understood(self.host, desired.protocol)
+        await self._own(desired)
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
             await self._refuse_the_past(desired, obeyed, f"epoch {obeyed}", desired.epoch)
@@ -128,12 +161,28 @@ class Agent:
         await self.store.report(self._blind(replace(desired, epoch=obeyed), outdated))
         raise outdated
 
+    async def _own(self, desired: HostDesired) -> None:
+        """Act for the host only as its one agent. Raises HostTaken."""
+        holder = desired.holder
+        if holder != self.id:
+            holder = await self.store.claim(self.host, self.id)
+        self.refused = holder != self.id
+        if self.refused:
+            raise HostTaken(
+                f"Agent {holder} works for {self.host}, so this one, {self.id}, does nothing here."
+                " Stop one of them, or start this one with another --host; it takes over once the"
+                " other was silent for host_silence_s."
+            )
+
     async def _hold_images(self, desired: HostDesired) -> None:
         present = {i.digest for i in await self.runtime.images() if i.present}
         wanted = frozenset(r.digest for r in desired.images)
         for release in desired.images:
             if release.digest not in present:
+                if release.digest not in self.fetching:
+                    self.say("fetches", release=release.version, digest=release.digest)
                 await self.runtime.pull(release)
+        self.fetching = wanted - present
         if present - wanted:
             await self.runtime.prune(wanted | {g.release.digest for g in desired.slots})
 
@@ -142,6 +191,7 @@ class Agent:
         known = {j.id for j in await self.runtime.jobs()}
         for job in desired.jobs:
             if job.id not in known and job.state in (JobState.WAITING, JobState.RUNNING):
+                self.say("runs", job=job.id, command=" ".join(job.command[:2]))
                 await self.runtime.run_once(job)
         wanted = frozenset(j.id for j in desired.jobs)
         if len(known - wanted) > KEPT_RUNS:
@@ -152,6 +202,7 @@ class Agent:
         running = {r.slot: r for r in await self.runtime.running()}
         absent = [g for slot, g in goals.items() if slot not in running and g.goal is Goal.RUN]
         for goal in absent:
+            self.say("starts", slot=goal.slot, release=goal.release.version)
             await self.runtime.start(goal.slot, goal.release)
         if absent:
             # Who was away for long tells at once what is under way now.
@@ -161,54 +212,98 @@ class Agent:
             # Not adopted: it began under our eyes.
             if goal.slot in running:
                 self.watches.setdefault(goal.slot, Watch(running[goal.slot].started))
-        return tuple(
-            [await self._slot(running[s], goals.get(s), desired.policy) for s in sorted(running)]
-        )
+        for slot, one in running.items():
+            self.watches[slot] = status.follow(self.watches.get(slot), one, adopted=not self.looked)
+        return await self._steps(desired, goals, running)
 
-    async def _slot(self, running: Running, goal: SlotGoal | None, policy: Policy) -> SlotReport:
-        """Look at one process, take its next step, and say what was seen."""
-        watch = status.follow(self.watches.get(running.slot), running, adopted=not self.looked)
+    async def _steps(
+        self, desired: HostDesired, goals: dict[int, SlotGoal], running: dict[int, Running]
+    ) -> tuple[SlotReport, ...]:
+        """Ask all instances at once, so that one that hangs does not make its host silent."""
+        now = self.clock.monotonic()
+        resting = {s for s, one in running.items() if self._rests(one, goals.get(s), now)}
+        asked = [r.address for s, r in running.items() if r.alive and s not in resting]
+        answers = await self.health.probe_all(asked)
+        drains: dict[str, float] = {}
+        seen: list[SlotReport] = []
+        for slot in sorted(running):
+            one, goal, watch = running[slot], goals.get(slot), self.watches[slot]
+            probe = watch.answer
+            if slot not in resting:
+                probe = answers.get(one.address, status.UNASKED) if one.alive else status.UNASKED
+                probe = status.proven(probe, one)
+                watch = status.probed(
+                    watch, probe, one.spec, desired.policy, self.clock.monotonic()
+                )
+            if goal is not None and goal.goal is Goal.DRAIN:
+                asked_s = desired.now - goal.since
+                watch, left_s = self._drain(watch, one, probe, asked_s, desired.policy)
+                if left_s is not None:
+                    drains[one.address] = left_s
+            elif goal is not None:
+                watch = await self._step(watch, one, goal, desired.policy)
+            self.watches[slot] = watch
+            told = status.report(watch, one, probe, desired.policy, self.clock.monotonic())
+            environ = whole(prints(desired.secret, one.environ))
+            seen.append(replace(told, environ=environ) if environ else told)
+        await self.health.drain_all(drains)
+        return tuple(seen)
+
+    def _rests(self, running: Running, goal: SlotGoal | None, now: float) -> bool:
+        """It was fine a moment ago and shall stay, so that its last answer still holds."""
         stays = running.alive and (goal is None or goal.goal is Goal.RUN)
-        if stays and status.recently_fine(watch, self.clock.monotonic()):
-            probe, now = watch.answer, self.clock.monotonic()
-        else:
-            probe = await self._asked(running)
-            now = self.clock.monotonic()
-            watch = status.probed(watch, probe, running.spec, policy, now)
-        match goal.goal if goal else None:
-            case Goal.RUN if not running.alive:
-                watch = await self._restart(watch, running, goal, now)
-            case Goal.DRAIN:
-                watch = await self._drain(watch, running, probe, policy, now)
-            case Goal.STOP:
-                await self.runtime.stop(running.slot, policy.stop_grace_s)
-            case _:
-                pass
-        self.watches[running.slot] = watch
-        return status.report(watch, running, probe, policy, now)
+        return stays and status.recently_fine(self.watches[running.slot], now)
 
-    async def _asked(self, running: Running) -> Probe:
-        return await self.health.probe(running.address) if running.alive else status.UNASKED
+    async def _step(self, watch: Watch, running: Running, goal: SlotGoal, policy: Policy) -> Watch:
+        """Run an instance again that ended by itself, or end one.
+
+        A slot may run another release than its goal's when the host was another machine's
+        meanwhile: nothing routes to it any more.
+        """
+        stranger = running.alive and running.spec != goal.release.spec
+        if goal.goal is Goal.STOP or stranger:
+            if not running.stopping:
+                self.say("stops", slot=running.slot, release=running.spec.version)
+            await self.runtime.stop(running.slot, policy.stop_grace_s)
+        elif not running.alive:
+            return await self._restart(watch, running, goal, policy)
+        return watch
 
     async def _restart(
-        self, watch: Watch, running: Running, goal: SlotGoal | None, now: float
+        self, watch: Watch, running: Running, goal: SlotGoal, policy: Policy
     ) -> Watch:
         """Run an instance again that ended by itself, ever more slowly."""
-        if goal is None or now < watch.restart_at:
+        now = self.clock.monotonic()
+        if now < watch.restart_at:
             return watch
         await self.runtime.start(running.slot, goal.release)
-        return status.restarted(watch, now)
+        after = status.restarted(watch, now)
+        told = status.restart_told(after, running, policy)
+        self.say("restarts", slot=running.slot, detail=told)
+        if after.restarts <= policy.max_restarts + 1:
+            self.news.append(("instance", f"{self.host}/{running.slot} {told}"))
+        return after
 
-    async def _drain(
-        self, watch: Watch, running: Running, probe: Probe, policy: Policy, now: float
-    ) -> Watch:
-        """Ask for the drain, again while the instance still calls itself ready, and follow it."""
-        begun = now if watch.drain_since is None else watch.drain_since
+    def _drain(
+        self,
+        watch: Watch,
+        running: Running,
+        probe: Probe,
+        asked_s: float,
+        policy: Policy,
+    ) -> tuple[Watch, float | None]:
+        """Follow a drain; and the seconds left for it when the instance must be told of it.
+
+        It is told again while it still calls itself ready.
+        """
+        now = self.clock.monotonic()
+        begun = status.drain_begun(watch, asked_s, now)
         if running.alive and (watch.drain_since is None or probe.ready):
+            if watch.drain_since is None:
+                self.say("drains", slot=running.slot, release=running.spec.version)
             left_s = max(0.0, begun + policy.drain_deadline_s - now)
-            await self.health.drain(running.address, left_s)
-            return replace(watch, drain_since=begun)
-        return status.draining(watch, probe, now)
+            return replace(watch, drain_since=begun), left_s
+        return status.draining(watch, probe, begun), None
 
     async def _succeed(self, desired: HostDesired) -> None:
         """Bring a successor up to where it waits for our place; who fails at that is removed."""
@@ -251,10 +346,19 @@ class Agent:
             jobs=jobs,
             pulls=await self.runtime.pulls(),
             agent_version=self.version,
+            agent_id=self.id,
+            environ=await self._environ(desired),
             agent=replace(
                 self.refusal, digest=self.succession.digest, obstacle=self.succession.obstacle
             ),
         )
+
+    async def _environ(self, desired: HostDesired) -> Prints:
+        """What instances would start with now; a file that cannot be read is told by the start."""
+        try:
+            return prints(desired.secret, await self.runtime.environ()) if desired.secret else ()
+        except Invalid:
+            return ()
 
 
 def _calm(desired: HostDesired, slots: tuple[SlotReport, ...]) -> bool:

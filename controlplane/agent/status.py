@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from controlplane.domain.model import Policy, Spec
+from controlplane.domain.records import LOOK_VALID_S
 from controlplane.domain.reports import Phase, SlotReport
 from controlplane.ports.health import Probe
 from controlplane.ports.runtime import Running
@@ -27,6 +28,7 @@ class Watch:
     """
 
     started: float
+    adopted: bool = False
     ever_ready: bool = False
     ever_healthy: bool = False
     ready_since: float | None = None
@@ -44,10 +46,19 @@ def matches(answered: Spec | None, spec: Spec) -> bool:
     return answered == spec
 
 
+def proven(probe: Probe, running: Running) -> Probe:
+    """The answer, as far as the runtime bears it out: what an instance says of its digest, its
+    agent told it."""
+    if running.digest in ("", running.spec.digest):
+        return probe
+    detail = f"its bytes are {running.digest}, not those of {running.spec.version}"
+    return replace(probe, ready=False, detail=detail)
+
+
 def follow(watch: Watch | None, running: Running, *, adopted: bool) -> Watch:
     """The watch for this process; a new process starts a new one but keeps the restart count."""
     if watch is None:
-        return Watch(running.started, ever_ready=adopted, ever_healthy=adopted)
+        return Watch(running.started, adopted, ever_ready=adopted, ever_healthy=adopted)
     if watch.started != running.started:
         return Watch(running.started, restarts=watch.restarts, restart_at=watch.restart_at)
     return watch
@@ -74,6 +85,16 @@ def recently_fine(watch: Watch, now: float) -> bool:
     return fine and now - watch.asked_at < ANSWER_VALID_S
 
 
+def drain_begun(watch: Watch, asked_s: float, now: float) -> float:
+    """Since when the instance drains; an agent that was born since counts from the goal's age.
+
+    The goal was set LOOK_VALID_S before it was written at the most, so that is not counted.
+    """
+    if watch.drain_since is not None:
+        return watch.drain_since
+    return now - max(0.0, asked_s - LOOK_VALID_S) if watch.adopted else now
+
+
 def draining(watch: Watch, probe: Probe, now: float) -> Watch:
     """The watch while streams and requests end; what does not answer may still have some."""
     since = watch.drain_since if watch.drain_since is not None else now
@@ -87,6 +108,14 @@ def restarted(watch: Watch, now: float) -> Watch:
     # No power above what the limit needs: 2**1024 is no float, and crashes may go on for days.
     backoff_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(watch.restarts, 10))
     return replace(watch, restarts=watch.restarts + 1, restart_at=now + backoff_s)
+
+
+def restart_told(watch: Watch, running: Running, policy: Policy) -> str:
+    """What happened to an instance that was just run again."""
+    what = f"of {running.spec.version} {running.detail or 'ended'}"
+    if watch.restarts > policy.max_restarts:
+        return f"{what}; it counts as failed and is still tried again, ever more slowly"
+    return f"{what}; restart {watch.restarts} of {policy.max_restarts}"
 
 
 def drained(watch: Watch, running: Running, policy: Policy, now: float) -> bool:

@@ -86,6 +86,7 @@ def _work(
 ) -> None:
     from camp import __version__
     from camp.config.settings import exported, load
+    from camp.config.shared import shared
     from camp.observability.logs import configure
     from controlplane.wiring.agent import Assignment, run
 
@@ -113,6 +114,7 @@ def _work(
             instance_environ=environ | exported(settings),
             version=__version__,
             placement=placement,
+            shared=shared(),
         )
     )
 

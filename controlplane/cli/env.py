@@ -268,7 +268,12 @@ def _lines(answer: EnvironmentApplied, d: Draft, before: EnvironmentView | None)
     name, version = answer.environment.name, answer.environment.version
     if not answer.changed:
         return [f"{name} has not changed; it is at version {version}"]
-    return [f"{name} is now at version {version}", *differences(before, d), hint(before, name)]
+    return [
+        f"{name} is now at version {version}",
+        *differences(before, d),
+        *answer.notes,
+        hint(before, name),
+    ]
 
 
 def _card(found: EnvironmentView) -> list[str]:

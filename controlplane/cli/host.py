@@ -12,7 +12,9 @@ from controlplane.domain.errors import Invalid, NotFound
 from controlplane.domain.reports import MAX_LOG_LINES
 from controlplane.wire import HostAnswer, HostView, InstanceView, LogView
 
-INSTANCE_HEAD = ("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "ADDRESS", "DETAIL")
+INSTANCE_HEAD = (
+    *("INSTANCE", "VERSION", "GOAL", "PHASE", "ADMITTED", "RESTARTS", "ADDRESS", "DETAIL"),
+)
 
 
 @click.group()
@@ -211,6 +213,11 @@ def _card(one: HostView) -> list[str]:
     lines += ["  drained: it shall carry no instances"] if one.drained else []
     lines += ["  behind: it was away, and catches up when it is back"] if one.behind else []
     lines += [f"  its report cannot be read: {one.unread}"] if one.unread else []
+    if one.second_agent:
+        lines.append(
+            f"  agent {one.second_agent} claims this host too and is refused, because"
+            f" {one.agent_id} has it: stop it, or give it another --host"
+        )
     lines += [f"  has {image}" for image in one.images]
     lines += [f"  lacks {error}" for error in one.image_errors]
     lines += [
@@ -219,9 +226,15 @@ def _card(one: HostView) -> list[str]:
     ]
     if one.agent is not None and one.agent.detail:
         lines.append(f"  its agent was not replaced: {one.agent.detail}")
+    if changed := [f"{i.host}/{i.slot}" for i in one.instances if i.environment_changed]:
+        lines.append(
+            f"  {', '.join(changed)} started with other variables than the host has now;"
+            f" camp rollout restart {one.environment} brings them in"
+        )
     return lines + table(INSTANCE_HEAD, [_row(i) for i in one.instances])
 
 
 def _row(i: InstanceView) -> tuple[object, ...]:
     admitted = "yes" if i.admitted else "no"
-    return (f"{i.host}/{i.slot}", i.version, i.goal, i.phase, admitted, i.address, i.detail)
+    name = f"{i.host}/{i.slot}"
+    return (name, i.version, i.goal, i.phase, admitted, i.restarts, i.address, i.detail)

@@ -84,6 +84,69 @@ def start(
     _end(run(work()), connection, waited=watch)
 
 
+@rollout.command("restart")
+@click.argument("environment")
+@watching
+@timeout
+@click.option("--supersede", is_flag=True, help="End the active rollout and take its place.")
+@reason_option
+@connected
+def restart(
+    *,
+    environment: str,
+    watch: bool,
+    timeout_s: float,
+    supersede: bool,
+    reason: str,
+    connection: Connection,
+) -> None:
+    """Start every instance of the present release anew, a few at a time: changed secrets take hold.
+
+    Example: camp rollout restart production --watch --reason "new database password"
+    """
+
+    async def work() -> RolloutView:
+        async with connection.client() as client:
+            begun = await client.start(
+                environment, None, reason=reason, supersede=supersede, restart=True
+            )
+            return await _finish(client, begun, connection, timeout_s if watch else None)
+
+    _end(run(work()), connection, waited=watch)
+
+
+@rollout.command("scale")
+@click.argument("environment")
+@click.argument("instances", type=click.IntRange(min=1))
+@watching
+@timeout
+@reason_option
+@connected
+def scale(
+    *,
+    environment: str,
+    instances: int,
+    watch: bool,
+    timeout_s: float,
+    reason: str,
+    connection: Connection,
+) -> None:
+    """Bring each host to so many instances of the present release.
+
+    It changes instances_per_host of the environment's policy; write the number into your file, too,
+    or the next camp env apply takes it back.
+
+    Example: camp rollout scale production 3 --watch
+    """
+
+    async def work() -> RolloutView:
+        async with connection.client() as client:
+            begun = await client.start(environment, None, reason=reason, instances=instances)
+            return await _finish(client, begun, connection, timeout_s if watch else None)
+
+    _end(run(work()), connection, waited=watch)
+
+
 @rollout.command("rollback")
 @click.argument("subject", metavar="ENVIRONMENT|ROLLOUT")
 @click.option("--to", "version", help="This release instead of the previous one.")

@@ -21,6 +21,20 @@ class Bounds:
     batch: int
 
 
+def immovable(policy: Policy, hosts: int) -> str:
+    """What is wrong with a policy by which nothing could ever be replaced; empty for others.
+
+    Six instances with max_surge 0 and max_unavailable "10%" (0.6, so 0) could never move.
+    """
+    limits = bounds(policy, hosts)
+    if not hosts or not limits.max_total == limits.desired == limits.min_available:
+        return ""
+    return (
+        f"policy.max_surge and policy.max_unavailable: both come to 0 of {limits.desired} "
+        "instances, so nothing could ever be replaced; raise one of them."
+    )
+
+
 def bounds(policy: Policy, hosts: int) -> Bounds:
     """The limits of a policy for a fleet of `hosts` hosts."""
     desired = policy.instances_per_host * hosts

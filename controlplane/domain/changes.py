@@ -205,7 +205,8 @@ def _apply(draft: _Draft, action: Action) -> None:  # noqa: PLR0912 - one case a
             draft.jobs.append(job)
             draft.events.append(("action", f"{job.host} {does} {job.release.version}"))
         case StartInstance(host, slot, release):
-            goal = SlotGoal(host, slot, release, Goal.RUN, draft.seen.now)
+            by = draft.seen.rollout.id if draft.seen.rollout else ""
+            goal = SlotGoal(host, slot, release, Goal.RUN, draft.seen.now, rollout=by)
             draft.goals[host, slot] = draft.slots[host, slot] = goal
             draft.events.append(("action", f"start {release.version} as {host}/{slot}"))
         case AdmitInstances(members):

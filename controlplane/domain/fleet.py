@@ -16,7 +16,8 @@ class Instance:
     """One slot, goal and report laid side by side. `phase` is None while nothing was reported.
 
     `unreached_by` are the edges that send traffic to it and cannot reach it; `untried`: an edge has
-    not checked yet whether it can.
+    not checked yet whether it can. `environ` stands for the variables it was started with.
+    `outdated`: the active rollout wants it started anew, although it runs the right release.
     """
 
     host: str
@@ -34,6 +35,8 @@ class Instance:
     restarts: int = 0
     unreached_by: tuple[str, ...] = ()
     untried: bool = False
+    environ: str = ""
+    outdated: bool = False
 
     @property
     def name(self) -> str:
@@ -62,6 +65,8 @@ class Host:
     something else. So does one whose report cannot be read; `unread` then says why. A `drained`
     one shall carry no instances; one that is `behind` was away when the environment reached its
     release, and catches up.
+    `rival` is the id of a second agent that asks for the host, and is refused.
+    `environ` are the variables that instances start with there, each with its keyed hash.
     """
 
     name: str
@@ -80,6 +85,9 @@ class Host:
     drained: bool = False
     behind: bool = False
     unread: str = ""
+    holder: str = ""
+    rival: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,8 @@ class Fleet:
     a release with such a head relies on may be gone.
     `leader` is the host whose agent looks, empty where nobody leads. `unconfirmed` are the edges
     that still have to confirm the table, `lost` those that have not for too long.
+    `one_environment`: the active rollout wants all hosts to start instances alike, with the same
+    variables.
     """
 
     hosts: tuple[Host, ...]
@@ -101,6 +111,7 @@ class Fleet:
     schema: frozenset[str] = field(default_factory=frozenset)
     retired: frozenset[str] = field(default_factory=frozenset)
     leader: str = ""
+    one_environment: bool = False
 
     @property
     def confirmed(self) -> bool:

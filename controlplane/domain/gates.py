@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from controlplane.domain.actions import ReplaceAgent
 from controlplane.domain.bounds import limits_of, quarantined
 from controlplane.domain.commands import Command, allowed
+from controlplane.domain.environs import differences
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import AgentGoal, Goal, Job, JobState
 from controlplane.domain.model import Blocker, Kind, Policy, Release, Rollout, count
@@ -74,6 +75,8 @@ def preflight(rollout: Rollout, fleet: Fleet) -> Wait | Failure | None:
     return (
         schema(rollout, fleet)
         or silence(fleet, rollout.policy)
+        or claims(rollout, fleet)
+        or environments(fleet)
         or edges(fleet)
         or images(rollout, fleet)
     )
@@ -93,6 +96,36 @@ def schema(rollout: Rollout, fleet: Fleet) -> Failure | None:
             " database has never had; look at camp migrate status."
         )
     return None
+
+
+def claims(rollout: Rollout, fleet: Fleet) -> Wait | None:
+    """One agent for each host: a second one is refused, and somebody takes it for at work.
+
+    It does no harm, so it does not stand in the way back.
+    """
+    host = next((h for h in fleet.hosts if h.rival), None)
+    if host is None or rollout.kind is Kind.ROLLBACK:
+        return None
+    return Wait(
+        "host_claimed_twice",
+        f"A second agent, {host.rival}, claims {host.name} and is refused, because {host.holder}"
+        " has it.",
+        ("stop the second agent, or give it another --host", "abort"),
+    )
+
+
+def environments(fleet: Fleet) -> Wait | None:
+    """Instances start with the same variables on every host, or users would notice which one."""
+    found = differences(fleet.hosts) if fleet.one_environment else ()
+    if not found:
+        return None
+    named = "; ".join(f"{variable} on {', '.join(hosts)}" for variable, hosts in found)
+    return Wait(
+        "environment_differs",
+        f"Instances would not start with the same variables everywhere: {named} is not as on the"
+        " other hosts.",
+        ("give all hosts the same values, and start their agents again", "abort"),
+    )
 
 
 def silence(fleet: Fleet, policy: Policy) -> Wait | None:
@@ -371,6 +404,8 @@ def failed(rollout: Rollout, fleet: Fleet, now: float) -> list[Instance]:
         phase = instance.phase
         if phase in SERVING or instance.goal is not Goal.RUN or instance.silent:
             return False
+        if instance.outdated:
+            return False  # it shall go, and says nothing about what comes in its place
         unseen = phase is None and not instance.admitted_once
         overdue = unseen and now - instance.since > patience_s
         return (overdue or phase is Phase.FAILED) and instance.spec == spec
@@ -425,7 +460,7 @@ def convergence(release: Release, fleet: Fleet, policy: Policy) -> Wait:
         )
     away = quarantined(policy, fleet)
     silent = [h for h in fleet.hosts if h.silent and h.name not in away]
-    return _unheard(silent) if silent else _capacity(fleet, policy)
+    return _unheard(silent) if silent else environments(fleet) or _capacity(fleet, policy)
 
 
 def _moving(instance: Instance, release: Release) -> Wait | None:

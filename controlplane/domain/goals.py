@@ -40,7 +40,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SlotGoal:
-    """What one slot should run; `since` is when the goal was last changed (database time)."""
+    """What one slot should run; `since` is when the goal was last changed (database time).
+
+    `rollout` is the one that started it.
+    """
 
     host: str
     slot: int
@@ -48,6 +51,7 @@ class SlotGoal:
     goal: Goal
     since: float
     admitted_once: bool = False
+    rollout: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ class HostDesired:
     """What one host should run and hold; the version grows with each change to this host.
 
     `protocol` is that of the leader who wrote last; `agent` is None for whatever runs already.
+    `now` is database time, 0 from a store that does not say it, for how long ago a goal was set.
+    `secret` is the key that agents hash variables with, the same on all hosts.
+    `holder` is the id of the one agent that may carry this out, "" while nobody claimed the host.
     """
 
     host: str
@@ -74,3 +81,6 @@ class HostDesired:
     jobs: tuple[Job, ...] = ()
     agent: AgentGoal | None = None
     protocol: int = PROTOCOL
+    holder: str = ""
+    now: float = 0.0
+    secret: str = ""

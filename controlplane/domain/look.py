@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from controlplane.domain import edges
+from controlplane.domain.claims import claimed_too
+from controlplane.domain.environs import whole
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.goals import SlotGoal
+from controlplane.domain.model import Rollout
 from controlplane.domain.protocol import PROTOCOL, skewed
 from controlplane.domain.records import HostRow, Snapshot
 from controlplane.domain.reports import SlotReport
@@ -32,7 +35,11 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         goals.setdefault(goal.host, {})[goal.slot] = goal
     instances: list[Instance] = []
     for row, host in zip(snapshot.hosts, hosts, strict=True):
-        instances.extend(_instances(row, host, goals[row.name], members))
+        found = _instances(row, host, goals[row.name], members)
+        if snapshot.rollout is not None and snapshot.rollout.renews:
+            environ, own = whole(host.environ), goals[row.name]
+            found = [_renewed(i, snapshot.rollout, own.get(i.slot), environ) for i in found]
+        instances.extend(found)
     return Fleet(
         hosts=hosts,
         instances=_reached(instances, believed),
@@ -43,7 +50,20 @@ def look(snapshot: Snapshot, readings: tuple[EdgeReading, ...], leader: str = ""
         schema=snapshot.schema,
         retired=snapshot.retired,
         leader=leader,
+        one_environment=_one_environment(snapshot.rollout),
     )
+
+
+def _one_environment(rollout: Rollout | None) -> bool:
+    return rollout is not None and rollout.renews and rollout.policy.same_environment
+
+
+def _renewed(instance: Instance, rollout: Rollout, goal: SlotGoal | None, environ: str) -> Instance:
+    """The instance, marked when the rollout wants it started anew: it was asked to restart all,
+    or its host has other variables for it by now. On the way back what runs is good enough."""
+    before = rollout.restart and (goal is None or goal.rollout != rollout.id)
+    other = bool(environ and instance.environ) and environ != instance.environ
+    return replace(instance, outdated=True) if before or other else instance
 
 
 def _unconfirmed(table: Table, readings: tuple[EdgeReading, ...]) -> tuple[EdgeReading, ...]:
@@ -91,6 +111,9 @@ def _host(row: HostRow, now: float) -> Host:
         drained=row.drained,
         behind=row.behind,
         unread=unread.problem if unread else "",
+        holder=row.holder,
+        rival=claimed_too(row, now),
+        environ=report.environ if report else (),
     )
 
 
@@ -128,4 +151,5 @@ def _instance(
         silent=host.silent,
         detail=report.detail if report else "",
         restarts=believed.restarts if believed else 0,
+        environ=believed.environ if believed else "",
     )

@@ -102,6 +102,7 @@ class Policy:
     on_failure: OnFailure = OnFailure.ROLLBACK
     approval: bool = False
     update_agents: bool = False
+    same_environment: bool = True
     smoke_url: str = ""
     min_healthy_s: float = 2.0
     bake_s: float = 5.0
@@ -151,7 +152,10 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One attempt to bring an environment to a release; times are database time in seconds."""
+    """One attempt to bring an environment to a release; times are database time in seconds.
+
+    A `restart` starts every instance anew, also those that run the release already.
+    """
 
     id: str
     environment: str
@@ -171,10 +175,16 @@ class Rollout:
     blocker: Blocker | None = None
     created_by: str = ""
     reason: str = ""
+    restart: bool = False
 
     @property
     def active(self) -> bool:
         return self.state not in TERMINAL
+
+    @property
+    def renews(self) -> bool:
+        """Instances that were started with other variables are replaced; not on a way back."""
+        return self.active and self.kind is Kind.DEPLOY and self.state is not State.ROLLING_BACK
 
     @property
     def destination(self) -> Release:

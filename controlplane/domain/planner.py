@@ -228,7 +228,7 @@ def _moving(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Plan:
 def progress(release: Release, fleet: Fleet, policy: Policy) -> int:
     """A count that grows while the fleet nears the release: slots held, and old ones gone."""
     spec, per_host = release.spec, policy.instances_per_host
-    ours = [i for i in fleet.instances if i.spec == spec]
+    ours = [i for i in fleet.instances if i.spec == spec and not i.outdated]
     kept = [i for i in ours if i.goal is Goal.RUN]
     others = len(fleet.instances) - len(ours)
     held = sum(min(n, per_host) for n in per_host_of(kept).values())

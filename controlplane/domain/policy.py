@@ -10,7 +10,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
-from controlplane.domain.bounds import bounds
+from controlplane.domain.bounds import immovable
 from controlplane.domain.errors import Invalid
 from controlplane.domain.follow import FIELDS, Follow, follow_of
 from controlplane.domain.model import Policy
@@ -109,17 +109,8 @@ def _policy(table: object, hosts: int, problems: list[str]) -> Policy:
         return Policy()
     typed: dict[str, Any] = {name: _typed(known[name], value) for name, value in values.items()}
     policy = Policy(**typed)
-    return _movable(policy, hosts, problems)
-
-
-def _movable(policy: Policy, hosts: int, problems: list[str]) -> Policy:
-    """Six instances with max_surge 0 and max_unavailable "10%" (0.6, so 0) could never move."""
-    limits = bounds(policy, hosts)
-    if hosts and limits.max_total == limits.desired == limits.min_available:
-        problems.append(
-            f"policy.max_surge and policy.max_unavailable: both come to 0 of {limits.desired} "
-            "instances, so nothing could ever be replaced; raise one of them."
-        )
+    if problem := immovable(policy, hosts):
+        problems.append(problem)
     return policy
 
 

@@ -16,13 +16,25 @@ LOOK_VALID_S = 2.0
 
 # Of each kind, in one transaction: the environment's row is held meanwhile.
 SWEPT_ROWS = 500
+# A claimant asks once a second; who has not asked for so long has given up.
+CLAIM_VALID_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another agent that claims a host: without a break `since`, last `at` (database time)."""
+
+    agent: str
+    since: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
     """One host as stored. Versions count changes; `seen_at` moves with every report.
 
-    `report` is None before the first one, and when the last is `unread`.
+    `report` is None before the first one, and when the last is `unread`. `holder` is the id of the
+    agent whose reports count, "" before the first claim.
     """
 
     name: str
@@ -35,6 +47,8 @@ class HostRow:
     drained: bool = False
     behind: bool = False
     unread: Unread | None = None
+    holder: str = ""
+    rival: Rival | None = None
 
 
 @dataclass(frozen=True, slots=True)

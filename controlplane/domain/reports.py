@@ -35,7 +35,10 @@ NOT_SERVING = frozenset({Phase.STARTING, Phase.EXITED})
 
 @dataclass(frozen=True, slots=True)
 class SlotReport:
-    """What an agent saw in one slot; `drained`: no stream left, or its drain deadline passed."""
+    """What an agent saw in one slot; `drained`: no stream left, or its drain deadline passed.
+
+    `environ` stands for the variables that the process was started with, as the runtime sees them.
+    """
 
     slot: int
     spec: Spec
@@ -44,6 +47,7 @@ class SlotReport:
     drained: bool = False
     restarts: int = 0
     detail: str = ""
+    environ: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class HostReport:
     """Everything one agent saw in one look, and which version of its desired state it acted on.
 
     With a `runtime_error` the rest is what it saw last, `blind_s` ago in steps of BLIND_STEP_S.
+    `agent_id` tells the agent from any other that was started for this host. `environ` are the
+    variables that instances would start with now, each with its keyed hash, never its value.
     """
 
     host: str
@@ -116,3 +122,5 @@ class HostReport:
     pulls: tuple[PullReport, ...] = ()
     runtime_error: str = ""
     blind_s: float = 0.0
+    agent_id: str = ""
+    environ: tuple[tuple[str, str], ...] = ()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from controlplane.domain.errors import Conflict
+from dataclasses import replace
+
+from controlplane.domain.bounds import immovable
+from controlplane.domain.errors import Conflict, Invalid
 from controlplane.domain.model import (
     Environment,
     Kind,
@@ -25,6 +28,7 @@ def begin(
     actor: str,
     reason: str,
     now: float,
+    restart: bool = False,
 ) -> Rollout:
     """A rollout that waits for its leader, with the environment's policy as it is now."""
     return Rollout(
@@ -40,7 +44,28 @@ def begin(
         deadline_at=now + deadline_s(environment.policy, State.PENDING),
         created_by=actor,
         reason=reason,
+        restart=restart,
     )
+
+
+def running(environment: Environment) -> Release:
+    """What a restart or another count of instances starts. Raises Conflict when nothing runs."""
+    if environment.current is None:
+        raise Conflict(
+            f"No release holds in {environment.name} yet, so there is nothing to start anew;"
+            f" bring one: camp rollout start {environment.name} VERSION."
+        )
+    return environment.current
+
+
+def scaled(environment: Environment, instances: int) -> Environment:
+    """The environment with so many instances on each host. Raises Invalid."""
+    if instances < 1:
+        raise Invalid("instances: write a whole number from 1.")
+    policy = replace(environment.policy, instances_per_host=instances)
+    if problem := immovable(policy, len(environment.hosts)):
+        raise Invalid(problem)
+    return replace(environment, policy=policy, version=environment.version + 1)
 
 
 def make_room(active: Rollout | None, supersede: bool) -> None:
@@ -105,7 +130,8 @@ def undo(environment: Environment, rollout: Rollout, last: Rollout | None) -> Re
 
 def refuse_refuted(target: Release, last: Rollout | None) -> None:
     """Raises Conflict when a rollback would return to the spec that has just failed (I10)."""
-    if last is not None and last.state in REFUTED and last.target.spec == target.spec:
+    refuted = last is not None and last.state in REFUTED and not last.restart
+    if last is not None and refuted and last.target.spec == target.spec:
         raise Conflict(
             f"{target.version} has just failed in rollout {last.id}; "
             "roll back to another version with --to VERSION."

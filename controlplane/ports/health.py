@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,12 +21,23 @@ class Probe:
 
 
 class Health(Protocol):
-    """Short calls to an instance. Neither raises: an unreachable instance is an answer."""
+    """Short calls to instances. None raises: an unreachable instance is an answer.
+
+    Of several at once a limited number is asked at a time, and one that hangs delays no other.
+    """
 
     async def probe(self, address: str) -> Probe:
         """Readiness, identity, running streams and requests; bounded by a second."""
         ...
 
+    async def probe_all(self, addresses: Collection[str]) -> dict[str, Probe]:
+        """What each address answers."""
+        ...
+
     async def drain(self, address: str, deadline_s: float) -> None:
         """Ask the instance to let its streams end within the deadline; repeatable."""
+        ...
+
+    async def drain_all(self, deadlines_s: Mapping[str, float]) -> None:
+        """Ask each address to let its streams end within its deadline."""
         ...

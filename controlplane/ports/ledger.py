@@ -51,7 +51,10 @@ class OperatorRow:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A wish for a new rollout. For a rollback `version` may be None: the previous release."""
+    """A wish for a new rollout. For a rollback `version` may be None: the previous release.
+
+    `restart` starts the present release anew everywhere; `instances` brings it to so many a host.
+    """
 
     environment: str
     kind: Kind
@@ -60,6 +63,8 @@ class Start:
     reason: str = ""
     supersede: bool = False
     key: str = ""
+    restart: bool = False
+    instances: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from controlplane.domain.goals import Job
@@ -17,7 +18,9 @@ KEPT_RUNS = 20
 class Running:
     """One slot as the runtime sees it. `alive` is False once the process has ended.
 
-    `started` is this machine's monotonic time in seconds; it changes with each start.
+    `started` is this machine's monotonic time in seconds; it changes with each start. What the
+    runtime itself can see of the process: `digest` of its bytes, empty when it cannot say, and
+    `environ`, the variables that it was started with and that shall be the same on all hosts.
     """
 
     slot: int
@@ -27,6 +30,8 @@ class Running:
     started: float
     stopping: bool = False
     detail: str = ""
+    digest: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Runtime(Protocol):
@@ -37,6 +42,13 @@ class Runtime(Protocol):
 
     async def running(self) -> tuple[Running, ...]:
         """All slots that have a process, or had one that nobody freed."""
+        ...
+
+    async def environ(self) -> Mapping[str, str]:
+        """What an instance would start with now, of what shall be the same on all hosts.
+
+        Raises Invalid when that cannot be read.
+        """
         ...
 
     async def start(self, slot: int, release: Release) -> None:

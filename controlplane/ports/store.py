@@ -63,10 +63,24 @@ class Store(Protocol):
         """
         ...
 
+    async def claim(self, host: str, agent: str) -> str:
+        """Ask for a host as the agent of this id; the id of the agent that has it now.
+
+        The holder keeps it until it was silent for the policy's host_silence_s, while the
+        claimant asked all that time. Raises NotFound.
+        """
+        ...
+
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        """Add (kind, message) entries to the environment's log."""
+        ...
+
     async def report(self, report: HostReport) -> bool:
         """Store what an agent saw and that it was seen; true when it is news.
 
         Only then the report's version grows: not for the progress of a pull, nor for what a
         one-shot run says, which are seen by the next look all the same.
+
+        False, and nothing is stored, when another agent has the host.
         """
         ...

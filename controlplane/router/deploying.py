@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from controlplane.domain.commands import Command
 from controlplane.domain.errors import BusUnavailable, NotFound
-from controlplane.domain.model import Release
+from controlplane.domain.model import Environment, Release
 from controlplane.domain.policy import draft
 from controlplane.ports.ledger import Order, Start
 from controlplane.router.control import Control
@@ -58,6 +58,9 @@ class EnvironmentController(Controller):
     ) -> EnvironmentApplied:
         """Create or change an environment; the same content changes nothing."""
         table = msgspec.structs.asdict(data)
+        before = next(
+            (r for r in await control.ledger.environments() if r.environment.name == name), None
+        )
         try:
             async with control.routing(name) as routing:
                 known = await routing.published()
@@ -67,7 +70,8 @@ class EnvironmentController(Controller):
         if changed:
             await control.nudge(name)
         row = await control.ledger.environment(name)
-        return EnvironmentApplied(environment=environment_view(row), changed=changed)
+        notes = _notes(before.environment, row.environment) if before is not None else ()
+        return EnvironmentApplied(environment=environment_view(row), changed=changed, notes=notes)
 
     @delete("/{name:str}", status_code=200)
     async def delete_environment(
@@ -81,6 +85,15 @@ class EnvironmentController(Controller):
             await control.ledger.delete(name, actor, routing.withdraw)
         await control.nudge(name)
         return EnvironmentDeleted(name=name)
+
+
+def _notes(before: Environment, after: Environment) -> tuple[str, ...]:
+    """What a change does not bring about by itself."""
+    wanted = after.policy.instances_per_host
+    if after.current is None or before.policy.instances_per_host == wanted:
+        return ()
+    note = f"{wanted} instances on each host take effect with the next rollout; to make one now:"
+    return (f"{note} camp rollout scale {after.name} {wanted}",)
 
 
 class ReleaseController(Controller):
@@ -148,6 +161,8 @@ class RolloutController(Controller):
                 reason=data.reason,
                 supersede=data.supersede,
                 key=data.idempotency_key,
+                restart=data.restart,
+                instances=data.instances,
             )
         )
         await control.nudge(rollout.environment)

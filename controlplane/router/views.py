@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.domain.commands import allowed
+from controlplane.domain.environs import whole
 from controlplane.domain.fleet import Fleet, Host, Instance
 from controlplane.domain.model import Kind, Rollout, State
 from controlplane.domain.records import HostRow
@@ -75,6 +76,7 @@ def rollout_view(rollout: Rollout) -> RolloutView:
         paused_from=rollout.paused_from,
         blocker=rollout.blocker,
         allowed=tuple(str(command) for command in allowed(rollout)),
+        restart=rollout.restart,
     )
 
 
@@ -99,7 +101,8 @@ def operator_view(row: OperatorRow) -> OperatorView:
     )
 
 
-def instance_view(environment: str, instance: Instance) -> InstanceView:
+def instance_view(environment: str, instance: Instance, host: Host | None = None) -> InstanceView:
+    present = whole(host.environ) if host is not None else ""
     return InstanceView(
         environment=environment,
         host=instance.host,
@@ -116,6 +119,7 @@ def instance_view(environment: str, instance: Instance) -> InstanceView:
         since=instance.since,
         detail=instance.detail,
         restarts=instance.restarts,
+        environment_changed=bool(present and instance.environ) and present != instance.environ,
     )
 
 
@@ -137,8 +141,10 @@ def host_view(environment: str, host: Host, row: HostRow | None, fleet: Fleet) -
         drained=host.drained,
         behind=host.behind,
         unread=host.unread,
+        agent_id=host.holder,
+        second_agent=host.rival,
         instances=tuple(
-            instance_view(environment, instance)
+            instance_view(environment, instance, host)
             for instance in fleet.instances
             if instance.host == host.name
         ),

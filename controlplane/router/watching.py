@@ -65,7 +65,7 @@ class FleetController(Controller):
         views: list[InstanceView] = []
         for name in await _names(control, environment):
             _, fleet = await _look(control, name)
-            views += [instance_view(name, instance) for instance in fleet.instances]
+            views += [instance_view(name, i, fleet.host(i.host)) for i in fleet.instances]
         return views
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from controlplane.adapters.docker.container import Placement
 from controlplane.adapters.host.clock import SystemClock
 from controlplane.adapters.host.health import HttpHealth
+from controlplane.adapters.host.identity import identity
 from controlplane.adapters.host.memory import FileMemory
 from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.follows import PostgresFollows
@@ -52,8 +53,9 @@ log = structlog.get_logger(__name__)
 class Assignment:
     """Which host of which environment this process works for, and what it needs for that.
 
-    Instances start with `instance_environ`; `token` authorises their drain. With a `placement`
-    they are containers, otherwise processes.
+    Instances start with `instance_environ`, of which `shared` names what shall be the same on all
+    hosts, with its default; `token` authorises their drain. With a `placement` they are
+    containers, otherwise processes.
     """
 
     environment: str
@@ -66,6 +68,7 @@ class Assignment:
     instance_environ: Mapping[str, str]
     version: str
     placement: Placement | None = None
+    shared: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def run(task: Assignment) -> None:
@@ -82,7 +85,9 @@ def run(task: Assignment) -> None:
 
 def _runtime(task: Assignment) -> ProcessRuntime | DockerRuntime:
     if task.placement is None:
-        return ProcessRuntime(task.folder, task.host, task.address, task.instance_environ)
+        return ProcessRuntime(
+            task.folder, task.host, task.address, task.instance_environ, task.shared
+        )
     # Docker's client is slow to import, and most agents of a laptop do without.
     from controlplane.adapters.docker.engine import Engine
     from controlplane.adapters.docker.runtime import DockerRuntime
@@ -128,13 +133,18 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
         # What the predecessor obeyed last is known once it has left.
         memory = FileMemory(task.folder / "epoch")
         agent = Agent(
-            *(task.host, store, runtime, health, memory, host_bus, clock, succession, version)
+            *(task.host, store, runtime, health, memory, host_bus, clock, succession, version),
+            id=identity(task.folder),
+            say=log.info,
+        )
+        log.info(
+            "works", environment=task.environment, host=task.host, id=agent.id, version=version
         )
         leader = await _candidate(task, engine, client, leader_bus, stack)
         follows = PostgresFollows(engine, task.environment)
         watcher = Watcher(leader.tenure, follows, registry_of, leader_bus, stop)
         sweeper = Sweeper(leader.tenure, store)
-        leader.abstains = agent.replaced
+        leader.abstains = agent.yields
 
         async def work() -> float:
             wait_s = await agent.tick()
@@ -142,10 +152,13 @@ async def _work(task: Assignment, runtime: ProcessRuntime | DockerRuntime) -> No
                 await hand_over(agent, runtime, leader.tenure.step_down, clock, stop)
             return wait_s
 
+        async def answer() -> float:
+            return LOOK_S if agent.refused else await reader.tick()
+
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_loop("agent", work, host_bus, stop))
             loops.create_task(_loop("leader", leader.tick, leader_bus, stop))
-            loops.create_task(_loop("logs", reader.tick, log_bus, stop))
+            loops.create_task(_loop("logs", answer, log_bus, stop))
             loops.create_task(
                 _loop("watcher", watcher.tick, RedisBus(client, task.environment), stop)
             )

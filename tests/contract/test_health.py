@@ -123,6 +123,37 @@ async def test_server_that_is_silent_costs_no_more_than_the_timeout() -> None:
     await server.wait_closed()
 
 
+async def test_instances_that_hang_cost_no_more_than_one_of_them() -> None:
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        writer.close()
+
+    held = asyncio.Event()
+    servers = [await asyncio.start_server(silent, "127.0.0.1", 0) for _ in range(8)]
+    addresses = [f"127.0.0.1:{each.sockets[0].getsockname()[1]}" for each in servers]
+    health = HttpHealth(timeout_s=0.5)
+    async with asyncio.timeout(2.0):
+        answers = await health.probe_all(addresses)
+        await health.drain_all(dict.fromkeys(addresses, 5.0))
+    assert set(answers) == set(addresses)
+    assert {probe.detail for probe in answers.values()} == {"no answer within 0.5 s"}
+    held.set()
+    await health.close()
+    for each in servers:
+        each.close()
+        await each.wait_closed()
+
+
+async def test_several_are_asked_at_once_and_each_answers_for_itself(asked: Asked) -> None:
+    address, release = await asked.start()
+    await asked.answer(address, lambda p: p.ready)
+    answers = await asked.health.probe_all([address, NOBODY])
+    assert answers[address] == Probe(ready=True, spec=release.spec)
+    assert answers[NOBODY] == Probe(ready=False, detail="nothing answers")
+    await asked.health.drain_all({address: 5.0, NOBODY: 5.0})
+    assert (await asked.health.probe(address)).detail == "draining"
+
+
 async def test_answer_of_something_else_is_not_taken_for_an_instance() -> None:
     health = HttpHealth()
     async with Backend() as stranger:

@@ -60,6 +60,63 @@ async def test_applying_the_same_environment_again_changes_nothing(ledger: Postg
     assert (row.environment.version, row.applied_by) == (1, "alice")
 
 
+async def test_a_restart_goes_to_the_release_that_runs(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    await furnish(ledger, "1.0.0")
+    with pytest.raises(Conflict, match="nothing to start anew"):
+        await ledger.start(a_start(None, restart=True))
+    await deployed(ledger, engine, "1.0.0")
+
+    begun = await ledger.start(a_start(None, restart=True))
+
+    assert (begun.target.version, begun.restart) == ("1.0.0", True)
+    ended = await lead(engine, State.SUCCEEDED)
+    assert ended.restart
+    assert "alice asked for restart to 1.0.0" in [
+        e.message for e in await ledger.recent_events(ENVIRONMENT, begun.id, 10)
+    ]
+
+
+async def test_scaling_changes_the_policy_together_with_its_rollout(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    await furnish(ledger, "1.0.0")
+    await deployed(ledger, engine, "1.0.0")
+
+    begun = await ledger.start(a_start(None, instances=5))
+
+    assert begun.policy.instances_per_host == 5
+    row = await ledger.environment(ENVIRONMENT)
+    assert row.environment.policy.instances_per_host == 5
+    assert row.environment.version == 2
+
+
+async def test_scaling_to_what_could_never_move_or_to_nothing_changes_nothing(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    await furnish(ledger, "1.0.0")
+    await deployed(ledger, engine, "1.0.0")
+    await ledger.apply(a_draft(policy=Policy(max_surge=0, max_unavailable="25%")), "alice")
+    for instances, part in ((0, "whole number"), (1, "both come to 0")):
+        with pytest.raises(Invalid, match=part):
+            await ledger.start(a_start(None, instances=instances))
+    assert (await ledger.environment(ENVIRONMENT)).active is None
+
+
+async def test_after_a_failed_restart_one_may_go_back_to_what_runs(
+    ledger: PostgresLedger, engine: AsyncEngine
+) -> None:
+    await furnish(ledger, "1.0.0")
+    await deployed(ledger, engine, "1.0.0")
+    await ledger.start(a_start(None, restart=True))
+    await lead(engine, State.FAILED)
+
+    begun = await ledger.start(a_start(None, kind=Kind.ROLLBACK))
+
+    assert begun.target.version == "1.0.0"
+
+
 async def test_a_changed_policy_raises_the_version(ledger: PostgresLedger) -> None:
     await ledger.apply(a_draft(), "alice")
     assert await ledger.apply(a_draft(policy=Policy(max_surge=2)), "bob")

@@ -32,6 +32,19 @@ async def started(ground: Ground, **behaviour: Any) -> Running:
     return await only(ground)
 
 
+async def test_runtime_sees_which_bytes_and_settings_a_process_was_started_with(
+    ground: Ground,
+) -> None:
+    one = await started(ground)
+    assert one.digest == one.spec.digest
+    assert one.environ == await ground.runtime.environ()
+    assert one.environ["SETTING"] == "first"
+    ground.agent_restarts_with("second")
+    assert (await only(ground)).environ == one.environ
+    assert (await ground.runtime.environ())["SETTING"] == "second"
+    assert "first" not in repr(one)
+
+
 async def started_deaf(ground: Ground) -> None:
     """Start an instance that ignores SIGTERM, and wait until it does."""
     await started(ground, ignores_sigterm=True)

@@ -155,3 +155,21 @@ async def test_the_protocol_is_read_before_the_goals(postgres_ground: PostgresGr
 
     with pytest.raises(Skewed, match="The leader speaks protocol 7"):
         await store.desired("a")
+
+
+async def test_the_key_for_hashes_is_made_once_and_is_the_same_for_all_hosts(
+    postgres_ground: PostgresGround,
+) -> None:
+    store = postgres_ground.store
+
+    async def key(host: str) -> str:
+        desired = await store.desired(host)
+        assert desired is not None
+        return desired.secret
+
+    assert await key("a") == ""
+    await store.claim_epoch("leader-1", 0)
+    made = await key("a")
+    await store.claim_epoch("leader-2", 1)
+    assert len(made) >= 64
+    assert await key("a") == await key("b") == made

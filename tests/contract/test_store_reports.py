@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controlplane.domain.errors import StoreUnavailable
+from controlplane.domain.errors import NotFound, StoreUnavailable
 from controlplane.domain.goals import JobState
 from controlplane.domain.model import (
     Policy,
@@ -32,6 +32,7 @@ from tests.stores import (
     rollout,
     with_job,
 )
+from tests.waiting import eventually
 
 
 async def test_a_report_says_whether_it_differs_and_is_always_seen(ground: Ground) -> None:
@@ -178,6 +179,8 @@ async def test_a_lost_database_is_said_by_every_method_and_forgotten_when_it_is_
         store.observe,
         lambda: store.commit(1, LEADER, seen, Changes(slots=(goal(),))),
         lambda: store.desired("a"),
+        lambda: store.claim("a", "first"),
+        lambda: store.tell((("instance", "a/1 ended"),)),
         lambda: store.report(report()),
     ):
         with pytest.raises(StoreUnavailable):
@@ -270,3 +273,47 @@ async def test_a_job_state_of_a_later_release_is_not_planned_from(ground: Ground
 
     (stored,) = (await ground.store.observe()).jobs
     assert stored.state is JobState.WAITING
+
+
+async def test_only_the_agent_that_has_the_host_is_listened_to(ground: Ground) -> None:
+    store = ground.store
+    assert [await store.claim("a", who) for who in ("first", "second", "first")] == ["first"] * 3
+
+    answers = [
+        await store.report(report(agent_id="first")),
+        await store.report(report(agent_id="second")),
+    ]
+
+    row, desired = host(await store.observe(), "a"), await store.desired("a")
+    assert answers == [True, False]
+    assert (row.report, row.holder) == (report(agent_id="first"), "first")
+    assert row.rival is not None
+    assert row.rival.agent == "second"
+    assert desired is not None
+    assert desired.holder == "first"
+
+
+async def test_a_silent_host_passes_to_the_agent_that_keeps_asking(ground: Ground) -> None:
+    await ground.apply(replace(ENVIRONMENT, policy=Policy(host_silence_s=0.2)))
+    await ground.store.claim("a", "first")
+    await ground.store.report(report(agent_id="first"))
+
+    async def passed() -> bool:
+        if isinstance(ground, FakeGround):
+            ground.fake.world.now += 0.05
+        return await ground.store.claim("a", "second") == "second"
+
+    assert not await passed()
+    assert await eventually(passed)
+    assert host(await ground.store.observe(), "a").rival is None
+    assert await ground.store.report(report(agent_id="first")) is False
+
+
+async def test_what_an_agent_tells_is_in_the_log(ground: Ground) -> None:
+    await ground.store.tell((("instance", "a/1 ended; restart 1 of 3"),))
+    assert await ground.events() == [("instance", "a/1 ended; restart 1 of 3")]
+
+
+async def test_a_claim_of_an_unknown_host_says_so(ground: Ground) -> None:
+    with pytest.raises(NotFound, match="stranger"):
+        await ground.store.claim("stranger", "first")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from controlplane.ports.health import Probe
 from tests.fakes.runtime import FakeMachine, FakeProcess
@@ -17,7 +17,14 @@ class FakeHealth:
         self._machines = machines
 
     async def probe(self, address: str) -> Probe:
-        await self._world.point("health.probe")
+        return (await self.probe_all((address,)))[address]
+
+    async def probe_all(self, addresses: Collection[str]) -> dict[str, Probe]:
+        if addresses:
+            await self._world.point("health.probe")
+        return {address: self._answer(address) for address in addresses}
+
+    def _answer(self, address: str) -> Probe:
         machine = self._machines.get(address.partition(":")[0])
         process = machine.at(address) if machine else None
         now = self._world.now
@@ -30,6 +37,10 @@ class FakeHealth:
             detail = "" if ready else _why(process)
             probe = process.probe = Probe(ready, spec, streams, streams, detail)
         return probe
+
+    async def drain_all(self, deadlines_s: Mapping[str, float]) -> None:
+        for address, deadline_s in deadlines_s.items():
+            await self.drain(address, deadline_s)
 
     async def drain(self, address: str, deadline_s: float) -> None:
         await self._world.point("health.drain")

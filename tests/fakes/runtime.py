@@ -59,6 +59,8 @@ class FakeProcess:
     detail: str = ""
     view: Running | None = None
     probe: Probe | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
 
     def seen(self, now: float) -> Running:
         """How the runtime lists it; the last answer again while it is still true (for speed)."""
@@ -124,6 +126,8 @@ class FakeMachine:
     job_attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     starts: int = 0
     broken: bool = False
+    # What instances start with from now on.
+    environ: dict[str, str] = field(default_factory=dict)
 
     def behaviour(self, digest: str) -> Behaviour:
         return self.behaviours.get(digest, DEFAULT)
@@ -184,6 +188,8 @@ class FakeMachine:
         process = FakeProcess(
             slot, release.spec, address, started, behaviour, ends if present else now
         )
+        process.environ = dict(self.environ)
+        process.digest = release.digest if present else ""
         if not present:
             process.detail = f"The bytes of {release.digest} are not on this host; pull them first."
         self.slots[slot] = process
@@ -262,9 +268,15 @@ class FakeRuntime:
         for slot in gone:
             del slots[slot]
         return tuple(
-            Running(p.slot, p.spec, p.address, now < p.ends, p.started, p.stopping, p.detail)
+            Running(
+                *(p.slot, p.spec, p.address, now < p.ends, p.started, p.stopping, p.detail),
+                *(p.digest, p.environ),
+            )
             for p in slots.values()
         )
+
+    async def environ(self) -> dict[str, str]:
+        return self._machine.environ
 
     async def start(self, slot: int, release: Release) -> None:
         await self._point("runtime.start")

@@ -9,7 +9,8 @@ from dataclasses import replace
 import msgspec
 
 from controlplane.adapters.postgres import decoding
-from controlplane.domain.errors import Conflict, Fenced, Stale, StoreUnavailable
+from controlplane.domain.claims import claim
+from controlplane.domain.errors import Conflict, Fenced, NotFound, Stale, StoreUnavailable
 from controlplane.domain.goals import HostDesired, Job, JobState, SlotGoal
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import Environment, Rollout, State
@@ -40,6 +41,8 @@ class FakeStore:
         self.protocol = PROTOCOL
         self.holder = ""
         self.led_at = 0.0
+        # Empty, as before the first epoch: hashing takes time that most tests do not have.
+        self.secret = ""
         self.rollout: Rollout | None = None
         self.slots: dict[tuple[str, int], SlotGoal] = {}
         self.hosts = {
@@ -54,7 +57,9 @@ class FakeStore:
         self.retired: frozenset[str] = frozenset()
         self.events: list[tuple[str, str]] = []
         self.commits: Callable[[int, Snapshot, Changes], None] | None = None
-        self.claims: Callable[[int], None] = lambda seen: None
+        self.on_epoch: Callable[[int], None] = lambda seen: None
+        # Called when a host passes to another agent, with its row before and the new holder.
+        self.claims: Callable[[HostRow, str], None] | None = None
         self._goals: tuple[SlotGoal, ...] | None = ()
         self._desired: dict[str, HostDesired] = {}
 
@@ -91,7 +96,7 @@ class FakeStore:
         self._up()
         claimed = self.issued == seen
         if claimed:
-            self.claims(seen)
+            self.on_epoch(seen)
             self.issued, self.holder = seen + 1, holder
             self._desired.clear()
         await self.world.point("store.claim_epoch.done")
@@ -155,14 +160,36 @@ class FakeStore:
         if desired is None and host in self.hosts:
             desired = self._desired[host] = self._desired_of(self.hosts[host])
         await self.world.point("store.desired.done")
-        return desired
+        return desired and replace(desired, now=self.world.now)
+
+    async def claim(self, host: str, agent: str) -> str:
+        await self.world.point("store.claim")
+        self._up()
+        row = self.hosts.get(host)
+        if row is None:
+            raise NotFound(f"The environment has no host {host}.")
+        holder, rival = claim(row, agent, self.environment.policy.host_silence_s, self.world.now)
+        if holder != row.holder and self.claims is not None:
+            self.claims(row, holder)
+        self.hosts[host] = replace(row, holder=holder, rival=rival)
+        self._desired.pop(host, None)
+        await self.world.point("store.claim.done")
+        return holder
+
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        await self.world.point("store.tell")
+        self._up()
+        self.events.extend(events)
+
+    def _theirs(self, row: HostRow, report: HostReport) -> bool:
+        return row.holder not in ("", report.agent_id)
 
     async def report(self, report: HostReport) -> bool:
         await self.world.point("store.report")
         self._up()
         row = self.hosts.get(report.host)
         changed = False
-        if row is not None:
+        if row is not None and not self._theirs(row, report):
             merged = bool(report.jobs) and self._merge(report)
             if report.host in self.newer:
                 report = newer(report)
@@ -179,6 +206,9 @@ class FakeStore:
                 row.agent,
                 row.drained,
                 row.behind,
+                row.unread,
+                row.holder,
+                row.rival,
             )
         await self.world.point("store.report.done")
         return changed
@@ -291,6 +321,9 @@ class FakeStore:
                 agents.get(name, row.agent),
                 row.drained,
                 behind.get(name, row.behind),
+                row.unread,
+                row.holder,
+                row.rival,
             )
         if changes.slots or changes.freed:
             self._goals = None
@@ -322,6 +355,8 @@ class FakeStore:
                 job for job in self._jobs() if job.host == row.name and job.state not in ENDED
             ),
             protocol=self.protocol,
+            holder=row.holder,
+            secret=self.secret,
             agent=row.agent if active is not None and self._asked(row, active) else None,
         )
 

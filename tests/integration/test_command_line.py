@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.domain.model import State
-from tests.ledgers import ENVIRONMENT, a_release, furnish, lead
+from tests.ledgers import ENVIRONMENT, a_release, deployed, furnish, lead
 from tests.shells import Shell
 
 FILE = """
@@ -184,3 +184,19 @@ async def test_a_bundle_with_another_digest_is_refused(shell: Shell, tmp_path: P
     assert "known already" in await shell.told("release", "add", str(bundle))
     assert digest in await shell.told("release", "show", "1.0.0")
     assert a_release("1.0.0").version in await shell.told("release", "list")
+
+
+async def test_present_release_is_started_anew_and_brought_to_other_counts(
+    shell: Shell, tmp_path: Path
+) -> None:
+    await furnish(shell.ledger, "1.0.0")
+    nothing = await shell.camp("rollout", "restart", "local")
+    assert (nothing.exit_code, "nothing to start anew" in nothing.stderr) == (1, True)
+    await deployed(shell.ledger, shell.engine, "1.0.0")
+    assert "local to 1.0.0  pending" in await shell.told("rollout", "restart", "local")
+    await lead(shell.engine, State.SUCCEEDED)
+    assert "pending" in await shell.told("rollout", "scale", "local", "3")
+    await lead(shell.engine, State.SUCCEEDED)
+    file = tmp_path / "environments.toml"
+    file.write_text(FILE, encoding="utf-8")
+    assert "camp rollout scale local 2" in await shell.told("env", "apply", str(file))

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import httpx
+import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -33,7 +34,16 @@ from controlplane.domain.reports import HostReport, ImageReport, Phase, SlotRepo
 from controlplane.domain.tokens import token_hash, token_of
 from controlplane.ports.logs import LogAnswer
 from controlplane.wire import EventView, PutEnvironment
-from tests.ledgers import ENVIRONMENT, a_draft, a_release, a_start, furnish, lead
+from tests.ledgers import (
+    EDGE,
+    ENVIRONMENT,
+    a_draft,
+    a_release,
+    a_start,
+    deployed,
+    furnish,
+    lead,
+)
 from tests.served import Served, serving
 from tests.waiting import eventually
 
@@ -63,6 +73,20 @@ async def ground(migrated_database_url: str, redis_url: str) -> AsyncIterator[Gr
     ):
         yield Ground(served, client, engine, ledger, migrated_database_url, redis_url)
     await engine.dispose()
+
+
+async def test_applied_count_of_instances_says_that_a_rollout_brings_it_about(
+    ground: Ground,
+) -> None:
+    await furnish(ground.ledger, "1.0.0")
+    await deployed(ground.ledger, ground.engine, "1.0.0")
+    wish = PutEnvironment(hosts=["host-a", "host-b"], edges=[EDGE], policy={})
+    assert (await ground.client.apply(ENVIRONMENT, wish)).notes == ()
+    more = msgspec.structs.replace(wish, policy={"instances_per_host": 3})
+    (note,) = (await ground.client.apply(ENVIRONMENT, more)).notes
+    assert f"camp rollout scale {ENVIRONMENT} 3" in note
+    begun = await ground.client.start(ENVIRONMENT, None, instances=4)
+    assert begun.policy.instances_per_host == 4
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,20 @@ async def test_run_that_was_recorded_and_never_began_failed_and_is_not_repeated(
     assert report.state is JobState.FAILED
 
 
+async def test_bundle_whose_bytes_were_changed_is_not_started_and_says_which(
+    ground: RealGround,
+) -> None:
+    release = await pulled(ground, ground.release())
+    (tree,) = (ground.home / "images").iterdir()
+    program = tree / "camp" / "__main__.py"
+    program.write_text(program.read_text() + "# more\n")
+    await ground.runtime.start(1, release)
+    one = await only(ground)
+    assert not one.alive
+    assert "camp/__main__.py" in one.detail
+    assert "remove that folder" in one.detail
+
+
 async def test_half_unpacked_bundle_of_a_killed_agent_goes(ground: RealGround) -> None:
     half = ground.home / "images" / ".unpack-x"
     half.mkdir()

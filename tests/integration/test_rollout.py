@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.redis.logs import RedisLogs
 from controlplane.domain.model import State
+from controlplane.domain.reports import SlotReport
 from controlplane.embedded.servers import TraefikServer
 from tests.agents import LONG_S, QUICK, Site, site
 from tests.hosts import processes
@@ -161,7 +163,59 @@ async def test_agent_says_what_is_wrong_and_ends(place: Site) -> None:
         assert part in sentence
 
 
-async def test_second_agent_of_a_host_is_refused(running: Site) -> None:
+async def test_second_agent_in_a_hosts_folder_is_refused(running: Site) -> None:
     code, sentence = told(running, "host-a")
     assert code == 1
     assert "host-a" in sentence
+
+
+async def test_killed_instance_leaves_a_word_in_the_log_and_its_restarts_are_counted(
+    running: Site,
+) -> None:
+    processes(running.folder / "host-a", CAMP_INSTANCE="host-a/1")[0].kill()
+
+    async def told() -> bool:
+        events = await running.ledger.recent_events(running.environment, None, 50)
+        return any("host-a/1 of 1.0.0 ended with signal 9" in e.message for e in events)
+
+    assert await eventually(told, LONG_S)
+
+    async def counted() -> bool:
+        return [slot.restarts for slot in await slots_of(running, "host-a")] == [1]
+
+    assert await eventually(counted, LONG_S)
+    log = (running.folder / "host-a.log").read_text()
+    assert "restart 1 of 3" in log
+    assert {"works", "fetches", "starts"} <= set(re.findall(r"\w+", log))
+
+
+async def test_second_machine_under_a_hosts_name_does_nothing_and_both_sides_say_so(
+    running: Site,
+) -> None:
+    before = await slots_of(running, "host-a")
+    other = running.start_twin("host-a")
+
+    async def seen() -> bool:
+        rows = {row.name: row for row in (await running.store.observe()).hosts}
+        return rows["host-a"].rival is not None
+
+    assert await eventually(seen, LONG_S)
+    rollout = await running.roll("1.1.0")
+
+    async def named() -> bool:
+        blocker = (await running.ledger.rollout(rollout)).blocker
+        return blocker is not None and blocker.code == "host_claimed_twice"
+
+    assert await eventually(named, LONG_S)
+    assert "host_taken" in other.read_text()
+    assert processes(running.folder / "host-a-twin") == []
+    assert await slots_of(running, "host-a") == before
+    running.kill("host-a-twin")
+    assert (await running.ended(rollout)).state is State.SUCCEEDED
+
+
+async def slots_of(place: Site, host: str) -> tuple[SlotReport, ...]:
+    """What is reported of a host's slots."""
+    (report,) = [row.report for row in (await place.store.observe()).hosts if row.name == host]
+    assert report is not None
+    return report.slots

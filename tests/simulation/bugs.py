@@ -15,6 +15,7 @@ import msgspec
 
 from controlplane.adapters.postgres import decoding
 from controlplane.agent import status
+from controlplane.agent.loop import Agent
 from controlplane.domain import look as look_module
 from controlplane.domain import planner
 from controlplane.domain.bounds import Bounds
@@ -143,6 +144,25 @@ def _readmit_needs_all_edges() -> list[Patch]:
     ]
 
 
+def _two_agents_of_one_name() -> list[Patch]:
+    """Whoever has the host's name works for it, and every report is taken."""
+
+    async def own(self: Agent, desired: Any) -> None:
+        self.refused = False
+
+    return [(Agent, "_own", own), (FakeStore, "_theirs", lambda self, row, report: False)]
+
+
+def _host_taken_at_once() -> list[Patch]:
+    """Who asks for a host has it."""
+    return [("tests.fakes.store", "claim", lambda row, agent, silence_s, now: (agent, None))]
+
+
+def _restart_that_renews_nothing() -> list[Patch]:
+    """What runs the release already is good enough, also when it was to be started anew."""
+    return [(look_module, "_renewed", lambda instance, *_: instance)]
+
+
 BUGS: dict[str, Callable[[], list[Patch]]] = {
     "no-epoch-check": _no_epoch_check,
     "stop-before-confirmed": _stop_before_confirmed,
@@ -156,6 +176,9 @@ BUGS: dict[str, Callable[[], list[Patch]]] = {
     "read-strictly": _read_strictly,
     "unread-is-empty": _unread_is_empty,
     "readmit-needs-all-edges": _readmit_needs_all_edges,
+    "two-agents-of-one-name": _two_agents_of_one_name,
+    "host-taken-at-once": _host_taken_at_once,
+    "restart-that-renews-nothing": _restart_that_renews_nothing,
 }
 
 

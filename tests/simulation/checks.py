@@ -10,7 +10,7 @@ from controlplane.domain.changes import UNLED_S
 from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import TERMINAL, EdgesRequired, Policy, Rollout, State, deadline_s
-from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
 from controlplane.domain.reports import SERVING, SlotReport
 from controlplane.domain.routing import Member
 from tests.simulation.cluster import Cluster
@@ -33,6 +33,7 @@ class Checks:
     published: int = 0
     terminal: dict[str, State] = field(default_factory=dict)
     commits: int = 0
+    holders: set[str] = field(default_factory=set)
     story: list[str] = field(default_factory=list)
     members: dict[int, frozenset[Member] | None] = field(default_factory=dict)
 
@@ -78,6 +79,18 @@ class Checks:
         if alive > limits.max_total and self.cluster.world.now > self.cluster.forgiven_until:
             raise Violation(f"I2: {alive} processes, at most {limits.max_total}")
 
+    def claimed(self, before: HostRow, holder: str) -> None:
+        """A host passed to another agent: only when its own was silent for long enough."""
+        self.holders.add(holder)
+        silent_s = self.cluster.world.now - before.seen_at
+        if before.holder and silent_s <= self.policy.host_silence_s:
+            raise Violation(f"One agent a host: {holder} took it {silent_s:.1f} s after a report")
+
+    def twin_started(self, name: str) -> None:
+        """A second machine acts: only as one that the host was given to."""
+        if name not in self.holders:
+            raise Violation(f"One agent a host: {name} acted and was never given the host")
+
     def _only_the_highest_epoch(self, epoch: int) -> None:
         highest = self.cluster.store.issued
         if epoch < highest:
@@ -110,7 +123,11 @@ class Checks:
         return out and bool(old)
 
     def _unled_s(self, begin: float, end: float) -> float:
-        return sum(max(0.0, min(e, end) - max(b, begin)) for b, e in self.cluster.unled)
+        unled, until = 0.0, begin
+        for gone, back in sorted(self.cluster.unled):
+            unled += max(0.0, min(back, end) - max(gone, until))
+            until = max(until, min(back, end))
+        return unled
 
     def _built_on_what_it_replaces(self, before: Snapshot, changes: Changes) -> None:
         """Whoever looked before somebody else wrote has to look again."""
@@ -155,7 +172,7 @@ class Checks:
         assert changes.table is not None
         for member in changes.table.members - before.table.members:
             goal = self.cluster.store.slots.get((member.host, member.slot))
-            process = self.cluster.machines[member.host].at(member.address)
+            process = self.cluster.machine(member.host).at(member.address)
             if goal is None or member not in _ready(before):
                 raise Violation(f"I4: admitted {member.host}/{member.slot}, not reported ready")
             if process is None:
@@ -201,7 +218,7 @@ class Checks:
                 self._streams_ended(goal)
 
     def _left_by_all_edges(self, host: str, slot: int, lost: frozenset[str]) -> None:
-        process = self.cluster.machines[host].slots.get(slot)
+        process = self.cluster.machine(host).slots.get(slot)
         if process is None:
             return
         edges = self.cluster.routing.edges
@@ -216,7 +233,7 @@ class Checks:
     def _streams_ended(self, goal: SlotGoal) -> None:
         host, slot = place = goal.host, goal.slot
         now = self.cluster.world.now
-        process = self.cluster.machines[host].slots.get(slot)
+        process = self.cluster.machine(host).slots.get(slot)
         waited = now - self.drain_began.get(place, now)
         if process is None or process.spec != goal.release.spec:
             return  # it is another one, which nobody was routed to

@@ -53,6 +53,7 @@ class Process:
     leader: Actor
     renewer: Actor
     tenure: Tenure
+    again: Callable[[], object] = lambda: None
     alive: bool = True
     paused_until: float = 0.0
 
@@ -81,7 +82,13 @@ class Cluster:
     # When nobody could lead, and until when nothing is held against what went back in time.
     unled: list[tuple[float, float]] = field(default_factory=list)
     forgiven_until: float = 0.0
+    # What the operator asked for last, and asks for again when it was forgotten.
+    asked: Release = V2
     on_forget: Callable[[], object] = lambda: None
+    # Second machines under the name of a host, each with an agent of its own.
+    twins: dict[str, FakeMachine] = field(default_factory=dict)
+    twins_to_come: set[str] = field(default_factory=set)
+    on_twin_start: Callable[[str], None] = lambda name: None
     processes: dict[str, Process] = field(default_factory=dict)
     scheduler: Scheduler = field(init=False)
     timers: list[tuple[float, int, Callable[[], object]]] = field(default_factory=list)
@@ -97,13 +104,20 @@ class Cluster:
         self.redis.on_nudge = self._nudged
         edges = [FakeEdge(self.world, n, self.rng.uniform(0.02, 0.4)) for n in names]
         self.routing = FakeRouting(self.redis, edges, NAME)
-        self.machines = {
-            h: FakeMachine(self.world, h, self.behaviours, self._migrated) for h in self.hosts
-        }
+        self.machines = {h: self._machine(h) for h in self.hosts}
         self.memories = {h: FakeMemory() for h in self.hosts}
         self.links = {h: Link(self.store) for h in self.hosts}
         self.past = Past(self.store)
         self.scheduler = Scheduler(self.world, lambda _: 0.0, lambda *_: 1.0)
+
+    def _machine(self, name: str) -> FakeMachine:
+        return FakeMachine(self.world, name, self.behaviours, self._migrated)
+
+    def machine(self, host: str) -> FakeMachine:
+        """The machine that works under a host's name."""
+        twin = self.twins.get(host)
+        held = twin is not None and self.store.hosts[host].holder == twin.host
+        return twin if twin is not None and held else self.machines[host]
 
     def _migrated(self, job: Job) -> None:
         if job.command[0] == "migrate":
@@ -141,47 +155,61 @@ class Cluster:
 
     def boot(self, host: str) -> None:
         """Start the agent process of a host."""
+        process = self._boot(host, self.machines[host], self.memories[host])
+        process.again = lambda: self.boot(host)
+
+    def boot_twin(self, host: str) -> None:
+        """Another machine, whose agent was started with the name of this host."""
+        twin = self.twins[host] = self._machine(f"{host}-twin")
+        twin.on_start = lambda: self.on_twin_start(twin.host)
+        self._boot(host, twin, FakeMemory())
+
+    def end_twin(self, host: str) -> None:
+        """The second machine is switched off."""
+        process = self.processes.pop(f"{host}-twin", None)
+        if process is not None:
+            self.kill(process)
+        for instance in self.twins[host].alive():
+            instance.ends = self.world.now
+
+    def _boot(self, host: str, machine: FakeMachine, memory: FakeMemory) -> Process:
         self.births += 1
-        world, machine, link = self.world, self.machines[host], self.links[host]
+        world, link = self.world, self.links[host]
         bus = FakeBus(self.redis)
         lease = FakeLease(self.redis, NAME)
         tenure = Tenure(f"{host}#{self.births}", lease, link, world)
+        everywhere = {m.host: m for m in (*self.machines.values(), machine)}
         leader = Leader(tenure, link, self.routing, bus)
-        health = FakeHealth(world, self.machines)
-        ports = (link, FakeRuntime(machine), health, self.memories[host], bus, world)
-        agent = Agent(host, *ports, NoSuccession())
+        health = FakeHealth(world, everywhere)
+        ports = (link, FakeRuntime(machine), health, memory, bus, world)
+        agent = Agent(host, *ports, NoSuccession(), id=machine.host)
+        leader.abstains = agent.yields
         process = Process(
             host,
-            Actor(f"agent {host}", agent.tick, AGENT_STRETCH, AGENT_LONGEST_S),
-            Actor(f"leader {host}", leader.tick, LEADER_STRETCH, LEADER_LONGEST_S),
-            Actor(f"renewer {host}", lambda: _renewed(tenure)),
+            Actor(f"agent {machine.host}", agent.tick, AGENT_STRETCH, AGENT_LONGEST_S),
+            Actor(f"leader {machine.host}", leader.tick, LEADER_STRETCH, LEADER_LONGEST_S),
+            Actor(f"renewer {machine.host}", lambda: _renewed(tenure)),
             tenure,
         )
-        self.processes[host] = process
+        self.processes[machine.host] = process
         for actor in process.actors:
             actor.owner = process
             self.scheduler.at(actor, world.now + self.rng.uniform(0.0, 0.3))
+        return process
 
     def kill(self, process: Process) -> None:
         process.alive = False
         for actor in process.actors:
             self.scheduler.drop(actor)
 
-    def start(self, target: Release, *, kind: Kind = Kind.DEPLOY) -> Rollout:
+    def start(self, target: Release, *, restart: bool = False) -> Rollout:
         """What the router does when an operator starts a rollout."""
-        now = self.world.now
+        now, self.asked = self.world.now, target
         source = self.store.environment.current
         blank = Rollout(
-            f"r{self.births}-{next(self.serials)}",
-            NAME,
-            kind,
-            target,
-            source,
-            self.policy,
-            State.PENDING,
-            now,
-            now,
-            now,
+            *(f"r{self.births}-{next(self.serials)}", NAME, Kind.DEPLOY, target, source),
+            *(self.policy, State.PENDING, now, now, now),
+            restart=restart,
         )
         rollout = enter(blank, State.PENDING, now)
         self.store.start(rollout)
@@ -236,7 +264,7 @@ class Cluster:
             store.hosts = {n: _with_new_goals(row) for n, row in store.hosts.items()}
             self.redis.delete(f"camp:{NAME}:leader:reason")
         if store.rollout is None:
-            self.start(V2)
+            self.start(self.asked, restart=self.asked is V1)
 
     def leaders(self) -> list[Process]:
         return [p for p in self.processes.values() if p.alive and p.tenure.epoch is not None]

@@ -9,7 +9,13 @@ from random import Random
 from structlog.testing import capture_logs
 
 from controlplane.domain.commands import Command
-from controlplane.domain.errors import BrokenInvariant, Fenced, TruthWentBack, Unavailable
+from controlplane.domain.errors import (
+    BrokenInvariant,
+    Fenced,
+    HostTaken,
+    TruthWentBack,
+    Unavailable,
+)
 from controlplane.domain.look import look
 from controlplane.domain.model import Rollout, State
 from controlplane.domain.strategies.rolling import admissible, converged
@@ -65,12 +71,16 @@ class _Episode:
         self.cluster = Cluster(rng, policy, hosts, faults.behaviours(rng), rng.choice([1, 1, 2]))
         self.checks = Checks(self.cluster, policy)
         self.crashes_left = rng.choice([0, 1, 3])
+        # Now and then the same release is started anew instead.
+        self.target = V1 if rng.random() < 0.1 else V2
         cluster = self.cluster
         cluster.scheduler.interrupted = self._interrupted
         cluster.scheduler.failed = self._failed
         cluster.store.commits = self.checks.commit
         cluster.on_forget = self.checks.terminal.clear
-        cluster.store.claims = lambda _: cluster.past.remember()
+        cluster.store.on_epoch = lambda _: cluster.past.remember()
+        cluster.store.claims = self.checks.claimed
+        cluster.on_twin_start = self.checks.twin_started
         cluster.routing.on_publish = self.checks.publish
         for machine in cluster.machines.values():
             machine.on_start = self.checks.started
@@ -82,7 +92,7 @@ class _Episode:
         for host in cluster.hosts:
             cluster.boot(host)
         begin = self.rng.uniform(0.5, 1.5)
-        cluster.later(begin, lambda: cluster.start(V2))
+        cluster.later(begin, lambda: cluster.start(self.target, restart=self.target is V1))
         world.preempt_every = self.rng.choice([0, 15, 60, 200])
         for at, strike in faults.schedule(self.rng, cluster):
             cluster.later(begin + at, strike)
@@ -112,7 +122,10 @@ class _Episode:
         edges = [e for e in self.cluster.routing.edges if not e.dead]
         fleet = look(seen, tuple(e.reading() for e in edges))
         if rollout.state is State.SUCCEEDED:
-            return converged(V2, fleet, rollout.policy)
+            anew = not rollout.restart or all(
+                goal.rollout == rollout.id for goal in self.cluster.store.slots.values()
+            )
+            return anew and converged(self.target, fleet, rollout.policy)
         if rollout.state is State.ROLLED_BACK:
             return converged(V1, fleet, rollout.policy)
         serving = [i for i in fleet.instances if i.member or (i.admitted_once and admissible(i))]
@@ -124,8 +137,8 @@ class _Episode:
 
     def _check_end(self, rollout: Rollout) -> None:
         """After the faults stopped, the fleet is what the rollout's end says."""
-        stable = self.cluster.behaviours[V2.digest].crash_after_s is None
-        stable = stable and not self.cluster.behaviours[V2.digest].unready
+        behaviour = self.cluster.behaviours[self.target.digest]
+        stable = behaviour.crash_after_s is None and not behaviour.unready
         if rollout.state in (State.SUCCEEDED, State.ROLLED_BACK) and stable:
             if not self._fleet_runs(rollout):
                 raise Violation(f"I8: {rollout.state}, but the fleet does not run it")
@@ -166,8 +179,8 @@ class _Episode:
         return stall_s
 
     def _failed(self, actor: Actor, error: Exception) -> float:
-        """Outages pass; everything else is a bug that the simulation has found."""
-        if isinstance(error, Unavailable | TruthWentBack | Fenced):
+        """Outages and refusals pass; everything else is a bug that the simulation has found."""
+        if isinstance(error, Unavailable | TruthWentBack | Fenced | HostTaken):
             return 1.0
         if isinstance(error, BrokenInvariant):
             raise Violation(error.sentence) from error

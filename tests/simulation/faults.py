@@ -231,6 +231,15 @@ def _nudges_fail(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     ]
 
 
+def _two_agents(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
+    """A second machine is started with the name of a host, and switched off later."""
+    host = rng.choice(c.hosts)
+    if host in c.twins_to_come:
+        return []
+    c.twins_to_come.add(host)
+    return [(begin, lambda: c.boot_twin(host)), (end, lambda: c.end_twin(host))]
+
+
 def _operator(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
     wish = rng.choice([Command.PAUSE, Command.PAUSE, Command.ROLLBACK, Command.ABORT])
     return [(begin, lambda: command(c, wish)), (end, lambda: command(c, Command.RESUME))]
@@ -256,6 +265,7 @@ _KINDS: tuple[Callable[[Random, Cluster, float, float], Timed], ...] = (
     _engine_breaks,
     _nudges_fail,
     _agent_is_newer,
+    _two_agents,
     _operator,
 )
 
@@ -277,7 +287,7 @@ def fell(cluster: Cluster, process: Process, back_after_s: float) -> None:
     if not process.alive:
         return
     cluster.kill(process)
-    cluster.later(back_after_s, lambda: cluster.boot(process.host))
+    cluster.later(back_after_s, process.again)
 
 
 def sleep(cluster: Cluster, process: Process, seconds: float) -> None:

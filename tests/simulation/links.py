@@ -48,6 +48,12 @@ class Link:
     async def sweep(self, epoch: int, holder: str) -> int:
         return await self._reached().sweep(epoch, holder)
 
+    async def claim(self, host: str, agent: str) -> str:
+        return await self._reached().claim(host, agent)
+
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        await self._reached().tell(events)
+
     async def desired(self, host: str) -> HostDesired | None:
         return await self._reached().desired(host)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.adapters.docker import env_file
+from controlplane.adapters.host.exits import how_ended
 from controlplane.domain.errors import Invalid
 from controlplane.domain.goals import Job
 from controlplane.domain.model import Release, Spec
@@ -19,6 +20,8 @@ LOG_MAX_SIZE = "10m"
 LOG_MAX_FILES = "3"
 SCRATCH = "size=64m"
 OUT_OF_MEMORY = "ended because it used more memory than its limit"
+# What is said to each container by itself, whatever the host's file says.
+OWN = frozenset({"CAMP_DIGEST", "CAMP_CONFIG_HASH", "CAMP_INSTANCE", "CAMP_JOB", "HOST", "PORT"})
 LEAST_MEMORY_BYTES = 6 << 20
 ALIVE = frozenset({"running", "paused"})
 NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
@@ -132,10 +135,16 @@ def job_config(placement: Placement, job: Job) -> dict[str, Any]:
     return made
 
 
+def shared_environ(placement: Placement) -> dict[str, str]:
+    """What containers start with and what shall be the same on all hosts. Raises Invalid."""
+    given = {**placement.environ, **env_file.read(placement.env_file)}
+    return {name: value for name, value in given.items() if name not in OWN}
+
+
 def _config(placement: Placement, release: Release, command: tuple[str, ...]) -> dict[str, Any]:
+    shared = shared_environ(placement)
     environ = {
-        **placement.environ,
-        **env_file.read(placement.env_file),
+        **shared,
         "CAMP_DIGEST": release.digest,
         "CAMP_CONFIG_HASH": release.config_hash,
     }
@@ -146,6 +155,7 @@ def _config(placement: Placement, release: Release, command: tuple[str, ...]) ->
         "camp.config": release.config_hash,
         "camp.image": release.image,
         "camp.epoch": str(placement.epoch()),
+        "camp.environ": ",".join(sorted(shared)),
     }
     return {
         "Image": local_tag(placement, release.digest),
@@ -192,6 +202,8 @@ class Container:
     error: str
     out_of_memory: bool
     network_address: str
+    image: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def alive(self) -> bool:
@@ -237,7 +249,24 @@ def parsed(inspected: Mapping[str, Any]) -> Container:
         error=" ".join(state.get("Error", "").split()).rstrip("."),
         out_of_memory=state.get("OOMKilled", False),
         network_address=addresses[0] if addresses else "",
+        image=inspected.get("Image", ""),
+        environ=_shared(inspected["Config"]),
     )
+
+
+def _shared(config: Mapping[str, Any]) -> dict[str, str]:
+    """Of what the engine gave the container, that which came from its host; the rest is the
+    image's, or names the instance."""
+    names = ((config.get("Labels") or {}).get("camp.environ") or "").split(",")
+    pairs = (pair.partition("=") for pair in config.get("Env") or ())
+    return {name: value for name, _, value in pairs if name in names}
+
+
+def digest_of(image: Mapping[str, Any], meant: str) -> str:
+    """Which bytes an image is, from what the engine says of it: the digest that was meant, if it
+    is one of its own; empty for an image that came from no registry."""
+    own = [each.partition("@")[2] for each in image.get("RepoDigests") or ()]
+    return meant if meant in own else next(iter(own), "")
 
 
 def why_ended(container: Container, words: str) -> str:
@@ -246,6 +275,6 @@ def why_ended(container: Container, words: str) -> str:
         return f"could not be started: {container.error}" if container.error else "was not started"
     if container.out_of_memory:
         return OUT_OF_MEMORY
-    ended = f"ended with code {container.exit_code}"
+    ended = how_ended(container.exit_code)
     said = words or container.error
     return f"{ended}: {said}" if said else ended

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Self
@@ -61,6 +62,7 @@ class DockerRuntime:
         self._refused: dict[int, Running] = {}
         self._started: dict[tuple[str, str], float] = {}
         self._ended: dict[tuple[str, str], str] = {}
+        self._digests: dict[str, str] = {}
         self._lock: IO[str] | None = None
 
     def open(self) -> Self:
@@ -98,6 +100,9 @@ class DockerRuntime:
     async def stop(self, slot: int, grace_s: float) -> None:
         self._refused.pop(slot, None)
         await self._engine.call(lambda client: self._stop(client, slot, grace_s))
+
+    async def environ(self) -> Mapping[str, str]:
+        return docker_container.shared_environ(self._placement)
 
     async def pull(self, release: Release) -> None:
         await self._images.pull(release)
@@ -139,6 +144,8 @@ class DockerRuntime:
         births = {(c.id, c.begun) for c in found}
         self._started = {birth: s for birth, s in self._started.items() if birth in births}
         self._ended = {birth: words for birth, words in self._ended.items() if birth in births}
+        ids = {container.id for container in found}
+        self._digests = {id_: digest for id_, digest in self._digests.items() if id_ in ids}
         return tuple([self._running(client, container) for container in found])
 
     def _carried_on(self, client: docker.APIClient, container: Container) -> Container | None:
@@ -186,7 +193,20 @@ class DockerRuntime:
             started=self._started[birth],
             stopping=container.kill_at is not None,
             detail="" if container.alive else self._ended[birth],
+            digest=self._digest(client, container),
+            environ=container.environ,
         )
+
+    def _digest(self, client: docker.APIClient, container: Container) -> str:
+        """Whose bytes the engine runs in it, asked once for each container."""
+        if container.id not in self._digests:
+            try:
+                image = client.inspect_image(container.image)
+            except NotFound:
+                return ""
+            meant = container.spec.digest
+            self._digests[container.id] = docker_container.digest_of(image, meant)
+        return self._digests[container.id]
 
     def _start(self, client: docker.APIClient, slot: int, release: Release) -> str:
         """Put a new container into the slot; returns why not, if there could be none."""

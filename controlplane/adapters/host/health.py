@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Collection, Mapping
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -11,6 +13,11 @@ from controlplane.domain.model import Spec
 from controlplane.ports.health import Probe
 
 TIMEOUT_S = 1.0
+# More at a time would make one host's look a burst of connections.
+AT_ONCE = 32
+
+
+T = TypeVar("T")
 
 
 class ReadyAnswer(msgspec.Struct, frozen=True):
@@ -29,6 +36,7 @@ class HttpHealth:
 
     def __init__(self, token: str = "", *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(AT_ONCE)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A proxy from the environment would answer in the instance's place.
         self._client = httpx.AsyncClient(
@@ -51,6 +59,19 @@ class HttpHealth:
         ready = answer.status_code == httpx.codes.OK
         detail = "" if ready else body.reason or f"not ready ({answer.status_code})"
         return Probe(ready, spec, body.streams, body.requests, detail)
+
+    async def probe_all(self, addresses: Collection[str]) -> dict[str, Probe]:
+        asked = tuple(addresses)
+        answers = await asyncio.gather(*(self._in_turn(self.probe(each)) for each in asked))
+        return dict(zip(asked, answers, strict=True))
+
+    async def drain_all(self, deadlines_s: Mapping[str, float]) -> None:
+        calls = (self.drain(address, left_s) for address, left_s in deadlines_s.items())
+        await asyncio.gather(*(self._in_turn(call) for call in calls))
+
+    async def _in_turn(self, call: Awaitable[T]) -> T:
+        async with self._turns:
+            return await call
 
     async def drain(self, address: str, deadline_s: float) -> None:
         order = {"deadline_s": deadline_s}

@@ -25,7 +25,15 @@ from controlplane.domain.model import (
     enter,
 )
 from controlplane.domain.naming import rollout_id
-from controlplane.domain.starting import begin, make_room, refuse_refuted, return_to, undo
+from controlplane.domain.starting import (
+    begin,
+    make_room,
+    refuse_refuted,
+    return_to,
+    running,
+    scaled,
+    undo,
+)
 from controlplane.ports.ledger import Order, Start
 
 Entropy = Callable[[int], bytes]
@@ -56,6 +64,8 @@ async def begin_rollout(
         return known
     make_room(scene.active, start.supersede)
     target = await _target(connection, scene, start)
+    if start.instances is not None:
+        scene = await _scaled(connection, scene, start, start.instances)
     return await _insert(connection, scene, start, target, entropy)
 
 
@@ -134,6 +144,8 @@ async def _latest(connection: AsyncConnection, name: str, *, active: bool) -> Ro
 
 
 async def _target(connection: AsyncConnection, scene: Scene, start: Start) -> Release:
+    if start.restart or start.instances is not None:
+        return running(scene.environment)
     if start.version is not None:
         target = await _release(connection, start.version)
     elif start.kind is Kind.ROLLBACK:
@@ -175,8 +187,9 @@ async def _insert(
         actor=start.actor,
         reason=start.reason,
         now=scene.now,
+        restart=start.restart,
     )
-    verb = "start" if start.kind is Kind.DEPLOY else "rollback"
+    verb = _verb(start)
     if scene.active is not None:
         await _supersede(connection, scene.active, rollout, scene.now)
     await connection.execute(
@@ -191,6 +204,33 @@ async def _insert(
     message = f"{start.actor} asked for {verb} to {target.version}"
     await _tell(connection, rollout, message, start.actor, start.reason)
     return rollout
+
+
+def _verb(start: Start) -> str:
+    if start.restart:
+        return "restart"
+    if start.instances is not None:
+        return "scale"
+    return "start" if start.kind is Kind.DEPLOY else "rollback"
+
+
+async def _scaled(connection: AsyncConnection, scene: Scene, start: Start, instances: int) -> Scene:
+    """The environment is changed together with the rollout that brings it about."""
+    after = scaled(scene.environment, instances)
+    await connection.execute(
+        update(environments)
+        .where(environments.c.name == after.name)
+        .values(
+            policy=plain(after.policy),
+            version=after.version,
+            applied_by=start.actor,
+            applied_at=NOW,
+        )
+    )
+    message = f"{start.actor} scaled {after.name} to {instances} on each host"
+    data = {"actor": start.actor, "version": after.version}
+    await event_log.append(connection, after.name, [("environment", message)], data=data)
+    return replace(scene, environment=after)
 
 
 async def _supersede(connection: AsyncConnection, active: Rollout, by: Rollout, now: float) -> None:

@@ -16,11 +16,12 @@ from controlplane.adapters.postgres import decoding, event_log
 from controlplane.adapters.postgres.errors import bounded
 from controlplane.adapters.postgres.fence import fence
 from controlplane.adapters.postgres.sweep import sweep
+from controlplane.domain.claims import claim
 from controlplane.domain.errors import NotFound, Stale
 from controlplane.domain.goals import HostDesired
-from controlplane.domain.model import Rollout
+from controlplane.domain.model import Policy, Rollout
 from controlplane.domain.protocol import PROTOCOL
-from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
 from controlplane.domain.reports import HostReport
 
 TIMEOUT_S = 4.0
@@ -40,7 +41,7 @@ SELECT json_build_object(
             'name', name, 'desired_version', desired_version, 'images', images,
             'report', report, 'report_version', report_version,
             'seen_at', coalesce(extract(epoch FROM seen_at), 0), 'agent', agent,
-            'drained', drained, 'behind', behind)
+            'drained', drained, 'behind', behind, 'holder', holder, 'rival', rival)
             ORDER BY name), '[]')
         FROM hosts WHERE environment = e.name),
     'table', (
@@ -68,7 +69,8 @@ WHERE e.name = :environment
 DESIRED = text("""
 SELECT json_build_object(
     'host', h.name, 'epoch', l.epoch, 'version', h.desired_version,
-    'protocol', l.protocol,
+    'protocol', l.protocol, 'holder', h.holder, 'secret', l.secret,
+    'now', extract(epoch FROM clock_timestamp()),
     -- Asked for by what is being verified now: what is left of an earlier attempt is no goal.
     'agent', CASE WHEN r.state = 'verifying'
         AND (h.agent -> 'since')::float8 >= (r.rollout -> 'state_since')::float8
@@ -105,6 +107,7 @@ host AS (
             jsonb_path_query_array(said.report, '$.jobs[*].state'),
             jsonb_path_query_array(said.report, '$.jobs[*].id')) AS news
     FROM hosts, said WHERE environment = :environment AND name = :host
+        AND holder IN ('', said.report ->> 'agent_id')
     FOR NO KEY UPDATE OF hosts),
 before AS (
     SELECT jobs.id, jobs.state FROM jobs, host, said, jsonb_array_elements(said.report -> 'jobs') j
@@ -131,6 +134,25 @@ WHERE hosts.environment = :environment AND hosts.name = verdict.name
 RETURNING changed
 """)
 
+# Locked, so that of two claimants the second sees the first.
+CLAIMED = text("""
+SELECT json_build_object(
+    'now', extract(epoch FROM clock_timestamp()),
+    'policy', e.policy,
+    'row', json_build_object(
+        'name', h.name, 'desired_version', 0, 'images', json_build_array(), 'report', NULL,
+        'report_version', 0, 'seen_at', coalesce(extract(epoch FROM h.seen_at), 0),
+        'holder', h.holder, 'rival', h.rival))::text
+FROM hosts h JOIN environments e ON e.name = h.environment
+WHERE h.environment = :environment AND h.name = :host
+FOR NO KEY UPDATE OF h
+""")
+
+PUT_CLAIM = text("""
+UPDATE hosts SET holder = :holder, rival = CAST(CAST(:rival AS text) AS jsonb)
+WHERE environment = :environment AND name = :host
+""")
+
 EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 
 # Whatever an agent has obeyed was issued once.
@@ -145,7 +167,9 @@ WHERE environment = :environment AND epoch = :epoch
 
 CLAIM = text("""
 UPDATE leaders SET
-    epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol
+    epoch = epoch + 1, holder = :holder, taken_at = clock_timestamp(), protocol = :protocol,
+    secret = CASE WHEN secret = '' THEN gen_random_uuid()::text || gen_random_uuid()::text
+        ELSE secret END
 WHERE environment = :environment AND epoch = :seen
 RETURNING epoch
 """)
@@ -232,7 +256,14 @@ class _Versions(msgspec.Struct):
     table: int
 
 
+class _Claimed(msgspec.Struct):
+    now: float
+    policy: Policy
+    row: HostRow
+
+
 _versions = msgspec.json.Decoder(_Versions)
+_claimed = msgspec.json.Decoder(_Claimed)
 
 
 class PostgresStore:
@@ -274,6 +305,22 @@ class PostgresStore:
     async def desired(self, host: str) -> HostDesired | None:
         found = await self._one(DESIRED, host=host)
         return None if found is None else decoding.read_desired(found)
+
+    async def claim(self, host: str, agent: str) -> str:
+        mine = {"environment": self._environment, "host": host}
+        async with bounded(self._timeout_s), self._engine.begin() as connection:
+            found = await connection.scalar(CLAIMED, mine)
+            if found is None:
+                raise NotFound(f"{self._environment} has no host {host}.")
+            seen = _claimed.decode(found)
+            holder, rival = claim(seen.row, agent, seen.policy.host_silence_s, seen.now)
+            values = {"holder": holder, "rival": rival and as_json(rival)}
+            await connection.execute(PUT_CLAIM, mine | values)
+        return holder
+
+    async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
+        async with bounded(self._timeout_s), self._engine.begin() as connection:
+            await event_log.append(connection, self._environment, events)
 
     async def report(self, report: HostReport) -> bool:
         return bool(await self._one(REPORT, host=report.host, report=as_json(report)))

@@ -56,7 +56,7 @@ environments = Table(
     Column("applied_at", TIMESTAMP, nullable=False, server_default=NOW),
 )
 
-# The fencing number of each environment; only claim_epoch raises it.
+# The fencing number of each environment; only claim_epoch raises it, and makes the secret once.
 leaders = Table(
     "leaders",
     metadata,
@@ -66,6 +66,7 @@ leaders = Table(
     Column("taken_at", TIMESTAMP, nullable=False, server_default=NOW),
     Column("protocol", Integer, nullable=False, server_default="1"),
     Column("led_at", TIMESTAMP),
+    Column("secret", Text, nullable=False, server_default=""),
 )
 
 # rule: Follow; followed: Followed. A row of its own: looks write often, and the environment's row
@@ -126,7 +127,8 @@ slots = Table(
     Column("goal", JSONB(none_as_null=True), nullable=False),
 )
 
-# images: array of Release; report: the last HostReport or NULL; agent: AgentGoal or NULL.
+# images: array of Release; report: the last HostReport or NULL; agent: AgentGoal or NULL;
+# holder: the id of the agent whose reports count; rival: Rival or NULL.
 hosts = Table(
     "hosts",
     metadata,
@@ -140,6 +142,8 @@ hosts = Table(
     Column("agent", JSONB(none_as_null=True)),
     Column("drained", Boolean, nullable=False, server_default="false"),
     Column("behind", Boolean, nullable=False, server_default="false"),
+    Column("holder", Text, nullable=False, server_default=""),
+    Column("rival", JSONB(none_as_null=True)),
 )
 
 # members: array of Member; lost_edges: those of the environment's edges that do not confirm.

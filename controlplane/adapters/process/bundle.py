@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from controlplane.adapters.host.files import sync_folder
+from controlplane.adapters.process.seal import seal
 from controlplane.domain.errors import BundleError
 from controlplane.domain.model import Release
 
@@ -107,6 +108,7 @@ def unpack(path: Path, digest: str, into: Path) -> None:
         tree.mkdir()
         _extract(path, copy, tree)
         _compile(tree, into)
+        seal(tree)
         _sync(tree)
         tree.rename(into)
     sync_folder(into.parent)

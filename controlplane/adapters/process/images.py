@@ -36,6 +36,11 @@ class Images:
         """Where a release lies, if it is here."""
         return self._place(digest) if digest in self._present else None
 
+    def digest_at(self, place: str) -> str:
+        """Whose bytes lie at this path; empty for none of ours."""
+        path = Path(place)
+        return DIGEST_PREFIX + path.name if place and path.parent == self._folder else ""
+
     def reports(self) -> tuple[ImageReport, ...]:
         present = [ImageReport(digest, present=True) for digest in sorted(self._present)]
         return (*present, *(r for d, r in self._failed.items() if d not in self._pulls))

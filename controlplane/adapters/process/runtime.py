@@ -16,16 +16,18 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
 import msgspec
 
 from controlplane.adapters.host import lock as host_lock
+from controlplane.adapters.host.exits import how_ended
 from controlplane.adapters.process import state as process_state
 from controlplane.adapters.process.images import Images
 from controlplane.adapters.process.jobs import Jobs
+from controlplane.adapters.process.seal import broken
 from controlplane.adapters.process.state import HOME_MARK, START_MARK, STATE, Birth, Handle
 from controlplane.domain.goals import Job
 from controlplane.domain.model import Release
@@ -58,6 +60,7 @@ class Slot:
     record: SlotRecord
     handle: Handle | None
     last_words: str | None = None
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -68,7 +71,8 @@ class ProcessRuntime:
     """The runtime port without containers; `with` it, so that one agent works for the host.
 
     `environ` is what instances and one-shot runs get besides what names them: database, Redis,
-    secrets. Dependencies come from this interpreter, camp's own code from the bundle.
+    secrets; those named in `shared`, each with its default, shall be the same on all hosts.
+    Dependencies come from this interpreter, camp's own code from the bundle.
     """
 
     def __init__(
@@ -77,11 +81,13 @@ class ProcessRuntime:
         host: str,
         address: str = "127.0.0.1",
         environ: Mapping[str, str] | None = None,
+        shared: Mapping[str, str | None] | None = None,
     ) -> None:
         self._folder = folder.resolve()
         self._host = host
         self._address = address
         self._environ = dict(environ or {})
+        self._shared = dict(shared or {})
         self._images = Images(self._folder / "images")
         self._jobs = Jobs(self._folder / "jobs")
         self._slots: dict[int, Slot] = {}
@@ -143,6 +149,9 @@ class ProcessRuntime:
             self._record(held, msgspec.structs.replace(held.record, kill_at=kill_at))
         self._finish_stop(held)
 
+    async def environ(self) -> Mapping[str, str]:
+        return self._shared_of(self._environ)
+
     async def pull(self, release: Release) -> None:
         self._images.pull(release)
 
@@ -180,9 +189,9 @@ class ProcessRuntime:
     def _begin(self, slot: int, release: Release) -> Slot:
         """Record the start, start, record the process."""
         place = self._place(slot)
-        record = self._new_record(slot, release)
-        process_state.save(place, record)
         image = self._images.of(release.digest)
+        record = self._new_record(slot, release, image)
+        process_state.save(place, record)
         if image is None or record.refused:
             return Slot(record, None)
         _, _, port = record.address.rpartition(":")
@@ -202,8 +211,8 @@ class ProcessRuntime:
         self._record(held, msgspec.structs.replace(record, birth=handle.birth))
         return held
 
-    def _new_record(self, slot: int, release: Release) -> SlotRecord:
-        refused = "" if self._images.of(release.digest) else _not_here(release.digest)
+    def _new_record(self, slot: int, release: Release, image: Path | None) -> SlotRecord:
+        refused = _not_here(release.digest) if image is None else _spoilt(image)
         ports = (s.record.address.rpartition(":")[2] for s in self._slots.values())
         try:
             port = process_state.free_port(self._address, frozenset(map(int, ports)))
@@ -220,6 +229,8 @@ class ProcessRuntime:
 
     def _look(self, slot: Slot) -> Running:
         record, alive = slot.record, slot.alive
+        if alive and slot.handle is not None and not slot.seen:
+            slot.seen = slot.handle.environ()
         return Running(
             slot=record.slot,
             spec=record.release.spec,
@@ -228,12 +239,18 @@ class ProcessRuntime:
             started=record.started,
             stopping=record.kill_at is not None,
             detail="" if alive else self._why_ended(slot),
+            digest=self._images.digest_at(slot.seen.get("PYTHONPATH", "")),
+            environ=self._shared_of(slot.seen),
         )
+
+    def _shared_of(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Without what is at its default anyway: newer agents know more variables."""
+        return {n: v for n, v in environ.items() if n in self._shared and v != self._shared[n]}
 
     def _why_ended(self, slot: Slot) -> str:
         if slot.last_words is None:
             code = slot.handle.exit_code if slot.handle else None
-            ended = "ended" if code is None else f"ended with code {code}"
+            ended = "ended" if code is None else how_ended(code)
             words = process_state.last_words(self._place(slot.record.slot))
             slot.last_words = slot.record.refused or (f"{ended}: {words}" if words else ended)
         return slot.last_words
@@ -292,6 +309,14 @@ class ProcessRuntime:
 def _camp(*arguments: str) -> tuple[str, ...]:
     # -P: the working directory has no say in what `camp` is; PYTHONPATH has.
     return (sys.executable, "-P", "-m", "camp", *arguments)
+
+
+def _spoilt(image: Path) -> str:
+    name = broken(image)
+    return name and (
+        f"{name} in {image} is not what was unpacked there; stop the agent, remove that folder and"
+        " start the agent, which fetches the bundle again."
+    )
 
 
 def _not_here(digest: str) -> str:

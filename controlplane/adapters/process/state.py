@@ -64,6 +64,13 @@ class Handle:
         except psutil.NoSuchProcess:
             return False
 
+    def environ(self) -> dict[str, str]:
+        """What the kernel says that it was started with; nothing once it is gone."""
+        try:
+            return self.process.environ()
+        except (psutil.Error, OSError):
+            return {}
+
     def signal(self, number: signal.Signals) -> None:
         """Signal the whole group; nothing if the process is gone."""
         if not self.alive():

@@ -20,6 +20,7 @@ from controlplane.domain.actions import (
     WithdrawInstances,
 )
 from controlplane.domain.bounds import Bounds, limits_of, quarantined
+from controlplane.domain.environs import differences
 from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.goals import Goal
 from controlplane.domain.model import Policy, Release, Spec
@@ -37,8 +38,9 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
     actions: list[Action] = [*tend(fleet), *_leave(unwanted, fleet)]
     if fleet.held_by_edge:
         # What was to leave, or has restarted, goes on serving until the edge is back.
-        return (*actions, *_admit(i for i in fleet.instances if i.admitted_once or i in wanted))
-    actions.extend(_admit(wanted))
+        waiting = [i for i in fleet.instances if i.member is None]
+        return (*actions, *_admit(i for i in waiting if i.admitted_once or i in wanted))
+    actions.extend(_admit(i for i in wanted if i.member is None))
     if not fleet.confirmed:
         return tuple(actions)
     limits = limits_of(policy, fleet)
@@ -68,6 +70,7 @@ def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
         and holds(release, fleet)
         and not any(i.silent for i in here)
         and all(n == policy.instances_per_host for n in per_host_of(here).values())
+        and not (fleet.one_environment and differences(fleet.hosts))
     )
 
 
@@ -75,20 +78,24 @@ def holds(release: Release, fleet: Fleet) -> bool:
     """Whoever can be heard runs this release, admitted and healthy."""
     spec = release.spec
     return all(
-        i.silent or (i.phase is Phase.HEALTHY and i.available and i.spec == spec)
+        i.silent or (i.phase is Phase.HEALTHY and i.available and i.spec == spec and not i.outdated)
         for i in fleet.instances
     )
 
 
 def tend(fleet: Fleet) -> tuple[Action, ...]:
-    """Take addresses out behind which no process listens any more. Silence is not absence."""
+    """Take addresses out behind which no process listens any more. Silence is not absence.
+
+    What has restarted and serves takes the place of its former address at once.
+    """
     admitted = [i for i in fleet.instances if i.member]
-    lost = [i.member for i in admitted if i.member and _gone(i, fleet)]
+    lost = [i.member for i in admitted if i.member and _gone(i, fleet) and not admissible(i)]
     if len(admitted) < len(fleet.table.members):
         known = {i.member for i in admitted}
         heard = {h.name for h in fleet.hosts if not h.silent}
         lost += [m for m in fleet.table.members if m not in known and m.host in heard]
-    return (WithdrawInstances(tuple(sorted(lost))),) if lost else ()
+    moved = _admit(admitted)
+    return (WithdrawInstances(tuple(sorted(lost))), *moved) if lost else moved
 
 
 def evacuate(fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
@@ -111,7 +118,7 @@ def evacuate(fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
 
 def readmit(fleet: Fleet) -> tuple[Action, ...]:
     """Admit again what was admitted before and serves once more, outside of any rollout."""
-    return _admit(i for i in fleet.instances if i.admitted_once)
+    return _admit(i for i in fleet.instances if i.admitted_once and i.member is None)
 
 
 def _admit(instances: Iterable[Instance]) -> tuple[AdmitInstances, ...]:
@@ -122,7 +129,7 @@ def _admit(instances: Iterable[Instance]) -> tuple[AdmitInstances, ...]:
 
 def keepers(spec: Spec, instances: Iterable[Instance], per_host: int) -> list[Instance]:
     """The instances that stay: of this spec, meant to run, the best `per_host` of each host."""
-    fitting = [i for i in instances if i.goal is Goal.RUN and i.spec == spec]
+    fitting = [i for i in instances if i.goal is Goal.RUN and i.spec == spec and not i.outdated]
     if not any(n > per_host for n in per_host_of(fitting).values()):
         return fitting
     fitting.sort(key=lambda i: (i.host, not i.available, i.slot))

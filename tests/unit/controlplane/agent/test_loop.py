@@ -8,7 +8,8 @@ import pytest
 
 from controlplane.adapters.process.no_succession import NoSuccession
 from controlplane.agent.loop import BUSY_S, CALM_S, Agent
-from controlplane.domain.errors import Fenced, NotFound, StoreUnavailable
+from controlplane.domain.environs import whole
+from controlplane.domain.errors import Fenced, HostTaken, NotFound, StoreUnavailable
 from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
 from controlplane.domain.model import Environment, Policy, Release
 from controlplane.domain.reports import Phase, SlotReport
@@ -133,6 +134,43 @@ async def test_dead_instance_is_restarted_ever_more_slowly_and_then_failed(groun
     assert 3 <= ground.machine.starts <= 6
 
 
+async def test_end_of_an_instance_is_told_once_with_what_is_left_of_its_restarts(
+    ground: Ground,
+) -> None:
+    said: list[str] = []
+    ground.agent.say = lambda event, **_: said.append(event)
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.machine.slots[1].detail = "ended with signal 9"
+    ground.machine.crash(1)
+    await ground.ticks(1.5)
+    told = [message for kind, message in ground.store.events if kind == "instance"]
+    assert told == ["host-a/1 of 1.0.0 ended with signal 9; restart 1 of 2"]
+    assert said == ["starts", "restarts"]
+
+
+async def test_crashing_instance_does_not_fill_the_log(ground: Ground) -> None:
+    ground.behaviours[OLD.digest] = Behaviour(start_s=0.1, crash_after_s=0.05)
+    ground.want(Goal.RUN)
+    await ground.ticks(120.0)
+    told = [message for kind, message in ground.store.events if kind == "instance"]
+    assert len(told) == POLICY.max_restarts + 1
+    assert "counts as failed" in told[-1]
+
+
+async def test_news_that_could_not_be_told_are_told_later(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.machine.crash(1)
+    ground.world.strikes["store.tell"] = lambda: setattr(ground.store, "down", True)
+    with pytest.raises(StoreUnavailable):
+        await ground.agent.tick()
+    ground.world.strikes.clear()
+    ground.store.down = False
+    await ground.agent.tick()
+    assert [kind for kind, _ in ground.store.events] == ["instance"]
+
+
 async def test_instance_is_drained_once_and_reported_when_its_streams_ended(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.ticks(1.5)
@@ -165,6 +203,27 @@ async def test_silent_instance_is_drained_only_at_the_deadline(ground: Ground) -
     assert ground.told().drained
 
 
+async def test_restart_of_the_agent_does_not_prolong_a_drain(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    for seconds in (2.5, 2.0, 1.0):
+        ground.agent = ground.born()
+        ground.agent.health = FakeHealth(ground.world, {})
+        await ground.ticks(seconds)
+    assert ground.told().drained
+
+
+async def test_restarted_agent_leaves_a_drain_its_time(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    ground.want(Goal.DRAIN)
+    ground.agent = ground.born()
+    ground.agent.health = FakeHealth(ground.world, {})
+    await ground.ticks(POLICY.drain_deadline_s - 0.2)
+    assert not ground.told().drained
+
+
 async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.ticks(1.5)
@@ -174,6 +233,17 @@ async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
     assert report is not None
     assert report.slots == ()
     assert ground.machine.alive() == ()
+
+
+async def test_slot_that_runs_another_release_than_its_goal_gets_the_right_one(
+    ground: Ground,
+) -> None:
+    ground.machine.preload(NEW)
+    ground.machine.begin(1, NEW)
+    ground.want(Goal.RUN, OLD)
+    await ground.ticks(3.0)
+    assert ground.told().spec == OLD.spec
+    assert ground.told().phase is Phase.HEALTHY
 
 
 async def test_what_runs_without_a_goal_is_left_alone_and_reported(ground: Ground) -> None:
@@ -279,6 +349,51 @@ async def test_host_that_the_environment_does_not_know_says_so(ground: Ground) -
     ground.agent.host = "host-z"
     with pytest.raises(NotFound, match="host-z"):
         await ground.agent.tick()
+
+
+async def test_second_agent_of_a_host_does_nothing_and_says_whose_it_is(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    ground.store.hosts["host-a"] = replace(ground.store.hosts["host-a"], holder="first")
+    ground.touched()
+    with pytest.raises(HostTaken, match="Agent first works for host-a"):
+        await ground.agent.tick()
+    assert (ground.machine.starts, ground.agent.yields()) == (0, True)
+    assert ground.store.hosts["host-a"].report is None
+
+
+async def test_agent_claims_its_host_before_it_acts(ground: Ground) -> None:
+    ground.agent.id = "first"
+    ground.want(Goal.RUN)
+    await ground.agent.tick()
+    assert ground.store.hosts["host-a"].holder == "first"
+    assert ground.machine.starts == 1
+
+
+async def test_environment_is_told_by_hashes_and_an_instance_keeps_the_one_it_began_with(
+    ground: Ground,
+) -> None:
+    ground.store.secret = "key"
+    ground.machine.environ = {"SECRET_KEY": "hunter2"}
+    ground.want(Goal.RUN)
+    await ground.ticks(1.5)
+    before = ground.store.hosts["host-a"].report
+    assert before is not None
+    assert ground.told().environ == whole(before.environ) != ""
+    assert "hunter2" not in repr(before)
+    ground.machine.environ = {"SECRET_KEY": "changed"}
+    await ground.agent.tick()
+    after = ground.store.hosts["host-a"].report
+    assert after is not None
+    assert ground.told().environ == whole(before.environ) != whole(after.environ)
+
+
+async def test_instance_of_other_bytes_is_not_ready_whatever_it_says(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(0.1)
+    ground.machine.slots[1].digest = NEW.digest
+    await ground.ticks(2.0)
+    assert ground.told().phase is Phase.STARTING
+    assert NEW.digest in ground.told().detail
 
 
 async def test_failed_instance_does_not_keep_the_agent_busy(ground: Ground) -> None:

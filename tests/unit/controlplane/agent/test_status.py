@@ -113,6 +113,15 @@ def test_who_has_ended_is_drained_and_has_no_address() -> None:
     assert (told.drained, told.address, told.phase) == (True, "", Phase.EXITED)
 
 
+def test_answer_that_the_runtime_does_not_bear_out_is_not_ready() -> None:
+    other = replace(UP, digest=NEW.digest)
+    probe = status.proven(READY, other)
+    assert not probe.ready
+    assert NEW.digest in probe.detail
+    for known in ("", OLD.digest):
+        assert status.proven(READY, replace(UP, digest=known)) == READY
+
+
 def test_report_says_why_an_instance_is_not_ready() -> None:
     refused = replace(UNREADY, detail="no provider")
     assert status.report(Watch(0.0), UP, refused, POLICY, 1.0).detail == "no provider"

@@ -103,7 +103,7 @@ def test_checks_become_a_job() -> None:
 
 def test_goals_carry_the_database_time_of_the_step() -> None:
     assert done(StartInstance("host-a", 2, NEW)).slots == (
-        SlotGoal("host-a", 2, NEW, Goal.RUN, 9.0),
+        SlotGoal("host-a", 2, NEW, Goal.RUN, 9.0, rollout=rollout().id),
     )
     assert done(DrainInstance("host-a", 1)).slots == (replace(GOAL, goal=Goal.DRAIN, since=9.0),)
     assert done(StopInstance("host-a", 1)).slots[0].goal is Goal.STOP

@@ -10,7 +10,7 @@ from controlplane.domain import gates
 from controlplane.domain.fleet import Fleet, Instance
 from controlplane.domain.gates import Failure, Wait
 from controlplane.domain.goals import Goal, Job, JobState
-from controlplane.domain.model import Blocker, Policy, State
+from controlplane.domain.model import Blocker, Kind, Policy, State
 from controlplane.domain.reports import Phase, PullReport
 from controlplane.domain.routing import EdgeReading
 from tests.build import NEW, OLD, UNCONFIRMED, fleet, full, instance, rollout, starting
@@ -28,6 +28,17 @@ def test_silent_host_is_waited_for_and_named() -> None:
     assert wait is not None
     assert wait.code == "host_silent"
     assert "host-b" in wait.sentence
+
+
+def test_second_agent_of_a_host_holds_a_rollout_up_and_is_named() -> None:
+    look = fleet(*full())
+    hosts = (replace(look.hosts[0], holder="box-1", rival="box-2"), *look.hosts[1:])
+    wait = gates.preflight(rollout(State.PREFLIGHT), replace(look, hosts=hosts))
+    assert isinstance(wait, Wait)
+    assert wait.code == "host_claimed_twice"
+    assert "box-2, claims host-a and is refused, because box-1 has it" in wait.sentence
+    back = rollout(State.PREFLIGHT, kind=Kind.ROLLBACK)
+    assert gates.preflight(back, replace(look, hosts=hosts)) is None
 
 
 def test_quarantined_host_is_done_without_only_within_max_unavailable() -> None:

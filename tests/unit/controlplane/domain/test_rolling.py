@@ -191,7 +191,7 @@ def test_silence_is_not_absence() -> None:
 
 def test_restarted_instance_is_admitted_at_its_new_address() -> None:
     moved = replace(instance("host-a/1"), address="host-a:7001")
-    (admit,) = readmit(fleet(moved, *full()[1:]))
+    (admit,) = tend(fleet(moved, *full()[1:]))
     assert isinstance(admit, AdmitInstances)
     assert admit.members[0].address == "host-a:7001"
 

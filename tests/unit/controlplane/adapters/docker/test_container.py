@@ -122,6 +122,25 @@ def test_the_end_of_a_container_is_told(state: dict[str, Any], words: str, told:
     assert docker_container.why_ended(parsed(inspected(**state)), words) == told
 
 
+def test_settings_are_read_back_from_the_engine_without_the_images_own(
+    placement: Placement,
+) -> None:
+    made = docker_container.slot_config(placement, 1, RELEASE, 20_001)
+    said = inspected()
+    said["Config"] = {"Labels": made["Labels"], "Env": ["PATH=/usr/bin", *made["Env"]]}
+    environ = parsed(said).environ
+    assert environ == docker_container.shared_environ(placement)
+    assert "PATH" not in environ
+    assert "CAMP_INSTANCE" not in environ
+
+
+def test_digest_of_an_image_is_the_one_the_engine_knows_it_by() -> None:
+    image = {"RepoDigests": ["mirror/camp@sha256:b", "registry/camp@sha256:a"]}
+    assert docker_container.digest_of(image, "sha256:a") == "sha256:a"
+    assert docker_container.digest_of(image, "sha256:c") == "sha256:b"
+    assert docker_container.digest_of({"RepoDigests": []}, "sha256:c") == ""
+
+
 def test_restarting_container_is_not_alive() -> None:
     assert not parsed(inspected(Status="restarting")).alive
 
