@@ -63,17 +63,16 @@ def settle(fleet: Fleet) -> tuple[Action, ...]:
 
 def keep(fleet: Fleet, current: Release | None, policy: Policy) -> tuple[Action, ...]:
     """What is done while no rollout is active: settle, empty drained hosts, let others catch up."""
-    if current is not None and (actions := _catch_up(fleet, current, policy)):
-        return actions
-    return (*settle(fleet), *evacuate(fleet, policy))
+    actions = None if current is None else _catch_up(fleet, current, policy)
+    return (*settle(fleet), *evacuate(fleet, policy)) if actions is None else actions
 
 
-def _catch_up(fleet: Fleet, current: Release, policy: Policy) -> tuple[Action, ...]:
-    """Bring hosts that were away to what all others run; nothing while those do not."""
+def _catch_up(fleet: Fleet, current: Release, policy: Policy) -> tuple[Action, ...] | None:
+    """Bring hosts that were away to what all others run; None while those do not."""
     back = {h.name: h for h in fleet.hosts if h.behind and not h.silent and not h.drained}
     others = [i for i in fleet.instances if i.host not in back and not i.silent]
     if not back or any(i.spec != current.spec or i.goal is not Goal.RUN for i in others):
-        return ()
+        return None
     if fetch := tuple(
         PullImage(h.name, current) for h in back.values() if current.digest not in h.wanted_images
     ):

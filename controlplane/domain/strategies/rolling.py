@@ -118,7 +118,9 @@ def evacuate(fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
 
 def readmit(fleet: Fleet) -> tuple[Action, ...]:
     """Admit again what was admitted before and serves once more, outside of any rollout."""
-    return _admit(i for i in fleet.instances if i.admitted_once and i.member is None)
+    drained = {h.name for h in fleet.hosts if h.drained}
+    back = (i for i in fleet.instances if i.admitted_once and i.member is None)
+    return _admit(i for i in back if i.host not in drained)
 
 
 def _admit(instances: Iterable[Instance]) -> tuple[AdmitInstances, ...]:

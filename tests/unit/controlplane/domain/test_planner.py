@@ -311,6 +311,9 @@ def test_host_that_returns_catches_up_by_itself() -> None:
     actions = keep(look, NEW, Policy(max_unavailable=1))
     assert {a.host for a in actions if isinstance(a, StartInstance)} <= {"host-c"}
     assert any(isinstance(a, StartInstance | WithdrawInstances) for a in actions)
+    out = [*full(NEW), instance("host-c/3", OLD, admitted=False, admitted_once=True)]
+    going = marked(fleet(*out, unconfirmed=UNCONFIRMED), "host-c", behind=True)
+    assert keep(going, NEW, Policy()) == ()
     done = marked(fleet(*full(NEW)), "host-c", behind=True)
     assert keep(done, NEW, Policy()) == (CountAsCaughtUp("host-c"),)
 
@@ -325,6 +328,11 @@ def test_drained_host_is_emptied_and_gets_nothing_new() -> None:
     (out,) = keep(look, OLD, Policy())
     assert isinstance(out, WithdrawInstances)
     assert {m.host for m in out.members} == {"host-c"}
+    leaving = instance("host-c/1", admitted=False, admitted_once=True)
+    going = marked(
+        fleet(*full(OLD, "ab"), leaving, unconfirmed=UNCONFIRMED), "host-c", drained=True
+    )
+    assert keep(going, OLD, Policy()) == ()
     empty = marked(fleet(*full(OLD, "ab")), "host-c", drained=True)
     assert keep(empty, OLD, Policy()) == ()
     moving = rollout(policy=Policy(max_surge="100%"))
