@@ -18,30 +18,23 @@ LEAP = 1_000_000
 
 
 def took_back(seen: Snapshot, epoch: int, published: Published | None) -> str:
-    """The sentence that says so of a whole look by the leader of `epoch`, or ""."""
-    obeyed = max((r.report.epoch for r in seen.hosts if r.report), default=0)
-    if sentence := went_back(epoch, seen.table.revision, published, obeyed):
-        return sentence
-    for row in seen.hosts:
-        if row.report is not None and row.report.desired_version > row.desired_version:
-            known = f"version {row.report.desired_version} of its goals"
-            return _sentence(known, row.name, f"version {row.desired_version}")
-    return ""
-
-
-def went_back(epoch: int, revision: int | None, published: Published | None, obeyed: int) -> str:
     """The sentence that says so, or "".
 
-    `epoch` was issued last and `revision` is the table's (None: not looked at); `published` is
-    what Redis holds and `obeyed` the highest epoch that an agent reported.
+    `seen` is what PostgreSQL says, `epoch` what it issued last, `published` what Redis or an edge
+    knew before.
     """
     if published is not None and published.epoch > epoch:
         return _sentence(f"epoch {published.epoch}", "Redis", f"epoch {epoch}")
-    if obeyed > epoch:
-        return _sentence(f"epoch {obeyed}", "an agent", f"epoch {epoch}")
-    if published is not None and revision is not None and published.revision > revision:
+    if published is not None and published.revision > seen.table.revision:
         known = f"routing table {published.revision}"
-        return _sentence(known, "Redis or an edge", f"table {revision}")
+        return _sentence(known, "Redis or an edge", f"table {seen.table.revision}")
+    for row in seen.hosts:
+        report = row.report
+        if report is not None and report.epoch > epoch:
+            return _sentence(f"epoch {report.epoch}", f"the agent of {row.name}", f"epoch {epoch}")
+        if report is not None and report.desired_version > row.desired_version:
+            known = f"version {report.desired_version} of its goals"
+            return _sentence(known, row.name, f"version {row.desired_version}")
     return ""
 
 

@@ -26,7 +26,7 @@ from controlplane.domain.model import State
 from controlplane.domain.planner import keep, plan
 from controlplane.domain.records import Changes, Snapshot
 from controlplane.domain.routing import EdgeReading, Published
-from controlplane.domain.truth import latest, took_back, went_back
+from controlplane.domain.truth import latest, took_back
 from controlplane.leader.edges import EdgeWatch
 from controlplane.leader.tenure import Tenure
 from controlplane.ports.bus import Bus
@@ -104,12 +104,7 @@ class Leader:
         return wait_s
 
     async def _step(self) -> float:
-        published = await self.routing.published()
-        # Only now: whatever was published before this look is in it, unless the truth went back.
-        seen = await self.store.observe()
-        if published is None and seen.led_at:
-            # Redis was emptied, and with it what it knew; the edges still serve their last table.
-            published = latest(await self.routing.readings(seen.environment.edges))
+        published, seen = await self._known()
         await self._require_truth(published, seen)
         await self._publish(published, seen)
         readings = await self._readings(seen)
@@ -129,16 +124,30 @@ class Leader:
         return max(SOON_S, min(wake, LOOK_S))
 
     async def _vouch(self) -> int:
-        """The epoch issued last; raises TruthWentBack when others know of a higher one."""
-        published, obeyed = await self.routing.published(), await self.store.obeyed()
+        """The epoch issued last; raises TruthWentBack when it is not to be built on.
+
+        Asked before a new one is issued, or candidates would raise it until it looked new enough.
+        """
+        published, seen = await self._known()
         # Last, so that what others knew before it was issued by then.
         issued = await self.store.epoch()
-        sentence = went_back(issued, None, published, obeyed)
-        if sentence:
+        if sentence := took_back(seen, issued, published):
             error = TruthWentBack(sentence)
             await self._say(error)
             raise error
         return issued
+
+    async def _known(self) -> tuple[Published | None, Snapshot]:
+        """What others know of the table, and then what PostgreSQL says.
+
+        In this order whatever was published before the look is in it, unless the truth went back.
+        """
+        published = await self.routing.published()
+        seen = await self.store.observe()
+        if published is None and seen.led_at:
+            # Redis was emptied, and with it what it knew; the edges still serve their last table.
+            published = latest(await self.routing.readings(seen.environment.edges))
+        return published, seen
 
     async def _require_truth(self, published: Published | None, seen: Snapshot) -> None:
         """Nothing is decided on a PostgreSQL that has forgotten what it said."""

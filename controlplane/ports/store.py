@@ -26,10 +26,6 @@ class Store(Protocol):
         """The highest epoch issued."""
         ...
 
-    async def obeyed(self) -> int:
-        """The highest epoch that an agent says it has obeyed, 0 when none has reported."""
-        ...
-
     async def led(self, epoch: int) -> None:
         """Note that somebody leads now; nothing when the epoch is outdated."""
         ...

@@ -109,13 +109,6 @@ class FakeStore:
         await self.world.point("store.epoch.done")
         return issued
 
-    async def obeyed(self) -> int:
-        await self.world.point("store.obeyed")
-        self._up()
-        obeyed = max((row.report.epoch for row in self.hosts.values() if row.report), default=0)
-        await self.world.point("store.obeyed.done")
-        return obeyed
-
     async def led(self, epoch: int) -> None:
         await self.world.point("store.led")
         self._up()

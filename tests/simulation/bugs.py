@@ -90,10 +90,7 @@ def _lease_without_proof() -> list[Patch]:
 
 def _believe_what_went_back() -> list[Patch]:
     """Nobody compares what PostgreSQL says with what others know of it."""
-    return [
-        ("controlplane.leader.loop", "went_back", lambda *_: ""),
-        ("controlplane.leader.loop", "took_back", lambda *_: ""),
-    ]
+    return [("controlplane.leader.loop", "took_back", lambda *_: "")]
 
 
 def _judge_in_an_outage() -> list[Patch]:

@@ -238,7 +238,7 @@ class Cluster:
             self.forgiven_until = self.world.now + FORGIVEN_S
             self.on_forget()
             # The operator looks now and then whether there is something to accept.
-            for after_s in range(0, 90, 15):
+            for after_s in range(0, 900, 15):
                 self.later(after_s + self.rng.uniform(2.0, 10.0), self.accept_truth)
 
     def accept_truth(self) -> None:

@@ -84,6 +84,8 @@ def _redis_down(rng: Random, c: Cluster, begin: float, end: float) -> Timed:
 
 
 def _redis_back(rng: Random, c: Cluster) -> None:
+    if any(gone <= c.world.now < back for gone, back in c.unled):
+        return  # a longer outage is under way
     c.redis.down = False
     if rng.random() < 0.5:
         c.redis.empty()
@@ -144,8 +146,9 @@ def _redis_gone_for_long(rng: Random, c: Cluster, begin: float, end: float) -> T
     def strike() -> None:
         c.redis.down = True
         c.unled.append((c.world.now, c.world.now + lasts_s))
+        c.later(lasts_s, lambda: _redis_back(rng, c))
 
-    return [(begin, strike), (begin + lasts_s, lambda: _redis_back(rng, c))]
+    return [(begin, strike)]
 
 
 def _edge_stuck(rng: Random, c: Cluster, begin: float, end: float) -> Timed:

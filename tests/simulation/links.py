@@ -33,9 +33,6 @@ class Link:
     async def epoch(self) -> int:
         return await self._reached().epoch()
 
-    async def obeyed(self) -> int:
-        return await self._reached().obeyed()
-
     async def led(self, epoch: int) -> None:
         await self._reached().led(epoch)
 

@@ -155,11 +155,6 @@ WHERE environment = :environment AND name = :host
 
 EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 
-# Whatever an agent has obeyed was issued once.
-OBEYED = text("""
-SELECT coalesce(max((report -> 'epoch')::bigint), 0) FROM hosts WHERE environment = :environment
-""")
-
 LED = text("""
 UPDATE leaders SET led_at = clock_timestamp()
 WHERE environment = :environment AND epoch = :epoch
@@ -288,9 +283,6 @@ class PostgresStore:
         if issued is None:
             raise self._unknown()
         return issued
-
-    async def obeyed(self) -> int:
-        return int(await self._one(OBEYED))
 
     async def led(self, epoch: int) -> None:
         async with bounded(self._timeout_s), self._single.connect() as connection:
