@@ -10,7 +10,6 @@ from controlplane.agent import status
 from controlplane.agent.status import Watch
 from controlplane.domain.environs import Prints, prints, whole
 from controlplane.domain.errors import (
-    ControlError,
     Fenced,
     HostTaken,
     Invalid,
@@ -104,7 +103,7 @@ class Agent:
         self.blind_since = None
         return self.last, CALM_S if self.heir is None and _calm(desired, slots) else BUSY_S
 
-    def _blind(self, desired: HostDesired, error: ControlError) -> HostReport:
+    def _blind(self, desired: HostDesired, error: RuntimeUnavailable) -> HostReport:
         """What was seen last, said to be no more than that."""
         now = self.clock.monotonic()
         self.blind_since = now if self.blind_since is None else self.blind_since
@@ -153,12 +152,19 @@ class Agent:
     async def _refuse_the_past(
         self, desired: HostDesired, obeyed: int, known: str, said: int
     ) -> NoReturn:
-        """Tell the leader, or it would go on from what was taken back. Raises Fenced."""
+        """Look without a step and tell the leader: it would go on from what was taken back, and
+        an operator who accepts that has to know what runs. Raises Fenced."""
         outdated = Fenced(
             f"{self.host} has obeyed {known} and PostgreSQL says {said}: it was taken back to an"
             " older state. Nothing is changed here until it is past that."
         )
-        await self.store.report(self._blind(replace(desired, epoch=obeyed), outdated))
+        acted_on = self.last.desired_version if self.last is not None else -1
+        try:
+            seen = await self._report(desired, await self._slots(replace(desired, slots=())))
+        except RuntimeUnavailable as error:
+            seen = self._blind(desired, error)
+        seen = replace(seen, epoch=obeyed, desired_version=acted_on)
+        await self.store.report(replace(seen, runtime_error=outdated.sentence))
         raise outdated
 
     async def _own(self, desired: HostDesired) -> None:

@@ -63,7 +63,10 @@ def adopted(seen: Snapshot, releases: Mapping[str, Release]) -> tuple[tuple[Slot
     heard = {
         row.name: row.report
         for row in seen.hosts
-        if row.report is not None and seen.now - row.seen_at <= SILENT_AFTER_S
+        if row.report is not None
+        and seen.now - row.seen_at <= SILENT_AFTER_S
+        # Nothing was seen there yet, which is not the same as nothing.
+        and (row.report.slots or row.report.desired_version >= 0)
     }
     goals = [g for g in seen.slots if g.host not in heard]
     members = {m for m in seen.table.members if m.host not in heard}

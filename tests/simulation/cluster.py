@@ -254,6 +254,7 @@ class Cluster:
         said = self.redis.get(f"camp:{NAME}:leader:reason")
         behind = said is not None and said.code == "truth_went_back"
         if behind or epoch > store.issued or revision > store.table.revision:
+            self.forgiven_until = self.world.now + FORGIVEN_S
             now = beyond(max(store.issued, epoch), max(revision, store.table.revision))
             known = {r.digest: r for r in (V1, V2)}
             goals, table = adopted(store.snapshot(), known)

@@ -122,8 +122,10 @@ class _Episode:
         edges = [e for e in self.cluster.routing.edges if not e.dead]
         fleet = look(seen, tuple(e.reading() for e in edges))
         if rollout.state is State.SUCCEEDED:
+            # What caught up afterwards began after it.
             anew = not rollout.restart or all(
-                goal.rollout == rollout.id for goal in self.cluster.store.slots.values()
+                goal.rollout == rollout.id or goal.since >= rollout.state_since
+                for goal in self.cluster.store.slots.values()
             )
             return anew and converged(self.target, fleet, rollout.policy)
         if rollout.state is State.ROLLED_BACK:

@@ -339,6 +339,20 @@ async def test_goals_of_a_lower_epoch_are_refused(ground: Ground) -> None:
     assert ground.machine.starts == 0
 
 
+async def test_who_refuses_the_past_still_tells_what_runs(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.agent.tick()
+    ground.memory.remember(9)
+    ground.want(Goal.STOP)
+    with pytest.raises(Fenced, match="epoch 9"):
+        await ground.agent.tick()
+    report = ground.store.hosts[ground.agent.host].report
+    assert report is not None
+    assert (report.epoch, [s.slot for s in report.slots]) == (9, [1])
+    assert "epoch 9" in report.runtime_error
+    assert not ground.machine.slots[1].stopping
+
+
 async def test_highest_epoch_is_remembered_before_it_is_obeyed(ground: Ground) -> None:
     ground.store.issued = 7
     await ground.agent.tick()
