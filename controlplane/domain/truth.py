@@ -69,12 +69,14 @@ def adopted(seen: Snapshot, releases: Mapping[str, Release]) -> tuple[tuple[Slot
         and (row.report.slots or row.report.desired_version >= 0)
     }
     goals = [g for g in seen.slots if g.host not in heard]
+    served = {(g.host, g.slot, g.release.spec) for g in seen.slots if g.admitted_once}
     members = {m for m in seen.table.members if m.host not in heard}
     for host, report in heard.items():
         for slot in report.slots:
             serves = slot.phase in SERVING
             release = releases.get(slot.spec.digest) or nameless(slot.spec)
-            goals.append(SlotGoal(host, slot.slot, release, Goal.RUN, seen.now, serves))
+            once = serves or (host, slot.slot, slot.spec) in served
+            goals.append(SlotGoal(host, slot.slot, release, Goal.RUN, seen.now, once))
             if serves:
                 members.add(Member(host, slot.slot, slot.address))
     return tuple(goals), Table(seen.table.revision, frozenset(members))

@@ -117,7 +117,7 @@ class Checks:
         spec = rollout.target.spec
         old = [g for g in before.slots if (g.host, g.slot) in places and g.release.spec != spec]
         out = all(
-            any(begin <= before.now < end for begin, end in machine.outages)
+            any(begin + SILENT_AFTER_S <= before.now < end for begin, end in machine.outages)
             for machine in self.cluster.machines.values()
         )
         return out and bool(old)
