@@ -192,7 +192,8 @@ class Checks:
             process = self.cluster.machines[member.host].at(member.address)
             if goal is None or goal.goal is not Goal.RUN or process is None:
                 continue
-            since = self.left_at.get(member.address, process.started)
+            back = [end for _, end in self.cluster.machines[member.host].outages]
+            since = max(self.left_at.get(member.address, process.started), *back, 0.0)
             if before.now - since > READMITTED_S:
                 raise Violation(f"I11: the edges are emptied while {member.address} could serve")
 
