@@ -95,7 +95,7 @@ def _believe_what_went_back() -> list[Patch]:
 
 def _judge_in_an_outage() -> list[Patch]:
     """Whoever fails is to blame, whoever else fails as well."""
-    return [("controlplane.domain.gates", "_old_fail_alike", lambda *_: False)]
+    return [("controlplane.domain.gates.verdict", "_old_fail_alike", lambda *_: False)]
 
 
 def _count_time_without_leader() -> list[Patch]:
