@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import Release, nameless
-from controlplane.domain.records import Snapshot
+from controlplane.domain.records import HostRow, Snapshot
 from controlplane.domain.reports import SERVING
 from controlplane.domain.routing import EdgeReading, Member, Published, Table
 
@@ -57,29 +57,37 @@ def adopted(seen: Snapshot, releases: Mapping[str, Release]) -> tuple[tuple[Slot
     """Goals and members after the truth went back: what runs goes on running, and serving.
 
     What PostgreSQL wants of hosts that are heard of was written before what they did since. So
-    their goals become what they report, by the `releases` of those digests, and what is healthy
-    is a member. Hosts that are not heard of keep what PostgreSQL says.
+    their goals become what they report, by the `releases` of those digests, but for what was on
+    its way out already. What serves is a member, and so is what was one and still lives at its
+    address: it may be unready for the very reason that PostgreSQL was away. Hosts that are not
+    heard of keep what PostgreSQL says.
     """
-    heard = {
-        row.name: row.report
-        for row in seen.hosts
-        if row.report is not None
-        and seen.now - row.seen_at <= SILENT_AFTER_S
-        # Nothing was seen there yet, which is not the same as nothing.
-        and (row.report.slots or row.report.desired_version >= 0)
-    }
+    heard = {row.name: row.report for row in seen.hosts if row.report and _looked(row, seen.now)}
     goals = [g for g in seen.slots if g.host not in heard]
-    served = {(g.host, g.slot, g.release.spec) for g in seen.slots if g.admitted_once}
     members = {m for m in seen.table.members if m.host not in heard}
     for host, report in heard.items():
         for slot in report.slots:
-            serves = slot.phase in SERVING
+            wanted = next((g for g in seen.slots if (g.host, g.slot) == (host, slot.slot)), None)
+            if wanted is not None and wanted.release.spec == slot.spec and wanted.goal != Goal.RUN:
+                goals.append(wanted)
+                continue
             release = releases.get(slot.spec.digest) or nameless(slot.spec)
-            once = serves or (host, slot.slot, slot.spec) in served
-            goals.append(SlotGoal(host, slot.slot, release, Goal.RUN, seen.now, once))
-            if serves:
-                members.add(Member(host, slot.slot, slot.address))
+            # Counted as having served: it is drained before it is stopped, and serves when it can.
+            goals.append(SlotGoal(host, slot.slot, release, Goal.RUN, seen.now, True))
+            member = Member(host, slot.slot, slot.address)
+            if slot.phase in SERVING or member in seen.table.members:
+                members.add(member)
     return tuple(goals), Table(seen.table.revision, frozenset(members))
+
+
+def _looked(row: HostRow, now: float) -> bool:
+    """The host is heard of, and its agent has seen it: nothing seen yet is not nothing there."""
+    report = row.report
+    return (
+        report is not None
+        and now - row.seen_at <= SILENT_AFTER_S
+        and (bool(report.slots) or report.desired_version >= 0)
+    )
 
 
 def _sentence(known: str, who: str, said: str) -> str:

@@ -48,6 +48,7 @@ FAILURES = 3
 REASON_TTL_S = 15.0
 # Looks that were outdated by the time of their commit, in a row.
 MANY_STALE = 60
+NOTED_STALE = 4
 # How often it is noted that somebody leads; time without a leader is told from longer gaps.
 NOTE_S = 4.0
 
@@ -91,7 +92,11 @@ class Leader:
             await self.tenure.step_down()
             return FOLLOW_S
         except Stale as error:
-            return await self._outrun(error)
+            try:
+                return await self._outrun(error)
+            except Fenced:
+                await self.tenure.step_down()
+                return FOLLOW_S
         except TruthWentBack as error:
             await self._say(error)
             await self.tenure.step_down()
@@ -116,7 +121,7 @@ class Leader:
             if step.moves:
                 return AT_ONCE_S
         elif seen.now - seen.led_at > NOTE_S:
-            await self.store.led(self._epoch())
+            await self._note()
         self.followed = 0 if fleet.confirmed else self.followed + 1
         if 0 < self.followed <= SOON_LOOKS:
             return SOON_S
@@ -196,10 +201,18 @@ class Leader:
         touched |= {h for h, _ in step.agents}
         await self.bus.nudge("events", *(f"host:{h}" for h in sorted(touched)))
 
+    async def _note(self) -> None:
+        """Somebody leads. Raises Fenced when PostgreSQL knows another epoch, later or earlier."""
+        if not await self.store.led(self._epoch()):
+            raise Fenced("PostgreSQL knows another epoch.")
+
     async def _outrun(self, error: Stale) -> float:
         """Somebody wrote since the look: look again, the first time at once, later less eagerly."""
         self.tenure.completed()
         self.stale += 1
+        if self.stale % NOTED_STALE == 0:
+            # It is led, although nothing comes of it: that is no time without a leader.
+            await self._note()
         if self.stale > MANY_STALE:
             self.stale = 0
             await self._give_up(error)

@@ -26,8 +26,8 @@ class Store(Protocol):
         """The highest epoch issued."""
         ...
 
-    async def led(self, epoch: int) -> None:
-        """Note that somebody leads now; nothing when the epoch is outdated."""
+    async def led(self, epoch: int) -> bool:
+        """Note that somebody leads now; false: this is not the epoch that was issued last."""
         ...
 
     async def observe(self) -> Snapshot:

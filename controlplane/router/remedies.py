@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 
 from controlplane.domain.errors import Invalid, TruthWentBack
 from controlplane.domain.routing import Published
+from controlplane.ports.lease import Reason
 from controlplane.router.control import Control
 from controlplane.wire import (
     AcceptTruth,
@@ -55,6 +56,8 @@ class TruthController(Controller):
         known = Published(max(known.epoch, holder[1] if holder else 0), known.revision)
         behind = said is not None and said.code == TruthWentBack.code
         now = await control.ledger.accept_truth(name, known, actor, data.reason, behind=behind)
+        # The same command again finds nothing to accept.
+        await lease.give_reason(Reason(actor, "accepted", "The truth was accepted."), 0.001)
         await control.nudge(name)
         return TruthAccepted(environment=name, epoch=now.epoch, revision=now.revision)
 

@@ -109,12 +109,14 @@ class FakeStore:
         await self.world.point("store.epoch.done")
         return issued
 
-    async def led(self, epoch: int) -> None:
+    async def led(self, epoch: int) -> bool:
         await self.world.point("store.led")
         self._up()
-        if epoch == self.issued:
+        mine = epoch == self.issued
+        if mine:
             self.led_at = self.world.now
         await self.world.point("store.led.done")
+        return mine
 
     async def observe(self) -> Snapshot:
         await self.world.point("store.observe")

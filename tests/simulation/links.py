@@ -33,8 +33,8 @@ class Link:
     async def epoch(self) -> int:
         return await self._reached().epoch()
 
-    async def led(self, epoch: int) -> None:
-        await self._reached().led(epoch)
+    async def led(self, epoch: int) -> bool:
+        return await self._reached().led(epoch)
 
     async def observe(self) -> Snapshot:
         return await self._reached().observe()

@@ -19,12 +19,13 @@ from controlplane.domain.errors import Conflict, NotFound
 from controlplane.domain.look import SILENT_AFTER_S
 from controlplane.domain.model import Release
 from controlplane.domain.routing import Published
-from controlplane.domain.truth import adopted, beyond
+from controlplane.domain.truth import LEAP, adopted, beyond
 
 TURN = text("""
 UPDATE environments SET version = version + 1 WHERE name = :environment RETURNING version
 """)
 
+LEADER = text("SELECT epoch FROM leaders WHERE environment = :environment FOR UPDATE")
 TRUTH = text("""
 SELECT l.epoch, r.revision, (
     SELECT coalesce(max((report -> 'epoch')::bigint), 0) FROM hosts h
@@ -38,7 +39,7 @@ RAISE_EPOCH = text("UPDATE leaders SET epoch = :epoch WHERE environment = :envir
 NO_SLOTS = text("DELETE FROM slots WHERE environment = :environment")
 # Above the version that an agent may have acted on before PostgreSQL went back.
 NEW_GOALS = text("""
-UPDATE hosts SET desired_version = 1 + greatest(
+UPDATE hosts SET desired_version = :leap + greatest(
     desired_version, coalesce((report -> 'desired_version')::bigint, 0))
 WHERE environment = :environment
 """)
@@ -84,6 +85,8 @@ async def accept_truth(
 
     `behind`: a leader said so already, of what only it can see.
     """
+    # In the order of everybody: leader, environment, table.
+    await connection.execute(LEADER, {"environment": environment})
     await _turn(connection, environment)
     row = (await connection.execute(TRUTH, {"environment": environment})).one()
     epoch, revision = max(row.epoch, known.epoch, row.obeyed), max(row.revision, known.revision)
@@ -101,7 +104,7 @@ async def accept_truth(
     await connection.execute(PUT_SLOTS, mine | {"slots": as_json(goals)})
     members = {"revision": now.revision, "members": as_json(table.members)}
     await connection.execute(PUT_TABLE, mine | members)
-    await connection.execute(NEW_GOALS, mine)
+    await connection.execute(NEW_GOALS, mine | {"leap": LEAP})
     message = (
         f"{actor} accepted what PostgreSQL says: epoch {row.epoch} → {now.epoch}, routing table"
         f" {row.revision} → {now.revision}"

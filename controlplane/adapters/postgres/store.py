@@ -158,6 +158,7 @@ EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 LED = text("""
 UPDATE leaders SET led_at = clock_timestamp()
 WHERE environment = :environment AND epoch = :epoch
+RETURNING epoch
 """)
 
 CLAIM = text("""
@@ -284,9 +285,8 @@ class PostgresStore:
             raise self._unknown()
         return issued
 
-    async def led(self, epoch: int) -> None:
-        async with bounded(self._timeout_s), self._single.connect() as connection:
-            await connection.execute(LED, {"environment": self._environment, "epoch": epoch})
+    async def led(self, epoch: int) -> bool:
+        return await self._one(LED, epoch=epoch) is not None
 
     async def observe(self) -> Snapshot:
         found = await self._one(OBSERVE)

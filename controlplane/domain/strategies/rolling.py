@@ -108,7 +108,8 @@ def evacuate(fleet: Fleet, policy: Policy) -> tuple[Action, ...]:
     actions: list[Action] = list(_leave(leaving, fleet))
     limits = limits_of(policy, fleet)
     if fleet.confirmed:
-        budget = limits.batch - changing(staying, leaving)
+        # What an aborted rollout has left on the others does not hold this up.
+        budget = limits.batch - sum(i.member is None for i in leaving)
         withdrawn = _withdrawals(staying, leaving, fleet, limits, budget)
         if withdrawn:
             members = sorted(i.member for i in withdrawn if i.member)

@@ -19,7 +19,7 @@ from controlplane.domain.actions import (
 )
 from controlplane.domain.changes import changes
 from controlplane.domain.fleet import Fleet
-from controlplane.domain.goals import Job, JobState
+from controlplane.domain.goals import Goal, Job, JobState
 from controlplane.domain.model import Environment, Kind, OnFailure, Policy, State
 from controlplane.domain.planner import keep, plan, progress, settle
 from controlplane.domain.records import Snapshot
@@ -338,6 +338,13 @@ def test_drained_host_is_emptied_and_gets_nothing_new() -> None:
     moving = rollout(policy=Policy(max_surge="100%"))
     starts = plan(moving, empty, moving.policy, 1.0).actions
     assert {a.host for a in starts if isinstance(a, StartInstance)} == {"host-a", "host-b"}
+
+
+def test_what_an_aborted_rollout_left_elsewhere_does_not_hold_up_a_drain() -> None:
+    left = instance("host-a/3", admitted=False, admitted_once=True, goal=Goal.DRAIN)
+    look = marked(fleet(*full(), left), "host-c", drained=True)
+    actions = keep(look, OLD, Policy(batch_size=1))
+    assert any(isinstance(a, WithdrawInstances) for a in actions)
 
 
 def test_drain_waits_for_capacity() -> None:

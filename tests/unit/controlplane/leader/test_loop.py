@@ -299,6 +299,18 @@ async def test_epoch_is_not_raised_while_an_agent_has_obeyed_a_later_one() -> No
     assert ground.store.issued == 0
 
 
+async def test_idle_leader_notices_that_its_epoch_is_not_the_one_issued_last() -> None:
+    ground = Ground()
+    ground.store.issued = 4
+    await ground.leader.tick()
+    ground.store.issued = 3
+    ground.world.now += 6.0
+    ground.leader.tenure.completed()
+    ground.leader.tenure.renewed_at = ground.world.now
+    assert await ground.leader.tick() == FOLLOW_S
+    assert ground.leader.tenure.epoch is None
+
+
 async def test_deadline_is_moved_by_the_time_in_which_nobody_led() -> None:
     ground = Ground()
     ground.start()
