@@ -133,7 +133,7 @@ class Agent:
         desired = await self.store.desired(self.host)
         if desired is None:
             # Whatever it is told later is not to be compared with what it was told before.
-            self.last = None
+            self.memory.forget_goals()
             raise NotFound(
                 f"The environment has no host {self.host}; add it with camp env apply FILE."
             )
@@ -142,11 +142,13 @@ class Agent:
         obeyed = self.memory.epoch()
         if not i5_not_outdated(obeyed, desired.epoch):
             await self._refuse_the_past(desired, obeyed, f"epoch {obeyed}", desired.epoch)
-        if self.last is not None and desired.version < self.last.desired_version:
-            acted_on = f"goals of version {self.last.desired_version}"
-            await self._refuse_the_past(desired, obeyed, acted_on, desired.version)
+        acted_on = self.memory.acted_on()
+        if desired.version < acted_on:
+            known = f"goals of version {acted_on}"
+            await self._refuse_the_past(desired, obeyed, known, desired.version)
         if desired.epoch > obeyed:
             self.memory.remember(desired.epoch)
+        self.memory.act_on(desired.version)
         return desired
 
     async def _refuse_the_past(
@@ -158,11 +160,12 @@ class Agent:
             f"{self.host} has obeyed {known} and PostgreSQL says {said}: it was taken back to an"
             " older state. Nothing is changed here until it is past that."
         )
-        acted_on = self.last.desired_version if self.last is not None else -1
+        acted_on = self.memory.acted_on()
         try:
             seen = await self._report(desired, await self._slots(replace(desired, slots=())))
         except RuntimeUnavailable as error:
             seen = self._blind(desired, error)
+            acted_on = seen.desired_version
         seen = replace(seen, epoch=obeyed, desired_version=acted_on)
         await self.store.report(replace(seen, runtime_error=outdated.sentence))
         raise outdated

@@ -41,6 +41,16 @@ def test_lower_epoch_is_not_remembered(reopen: Reopen) -> None:
     assert reopen().epoch() == 7
 
 
+def test_version_of_goals_is_remembered_until_it_is_forgotten(reopen: Reopen) -> None:
+    memory = reopen()
+    assert memory.acted_on() == 0
+    memory.act_on(12)
+    memory.act_on(9)
+    assert reopen().acted_on() == 12
+    reopen().forget_goals()
+    assert reopen().acted_on() == 0
+
+
 def test_damaged_file_is_refused_rather_than_guessed(tmp_path: Path) -> None:
     file = tmp_path / "epoch"
     file.write_text("seven")

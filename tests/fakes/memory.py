@@ -8,9 +8,19 @@ class FakeMemory:
 
     def __init__(self, epoch: int = 0) -> None:
         self._epoch = epoch
+        self._acted_on = 0
 
     def epoch(self) -> int:
         return self._epoch
 
     def remember(self, epoch: int) -> None:
         self._epoch = max(self._epoch, epoch)
+
+    def acted_on(self) -> int:
+        return self._acted_on
+
+    def act_on(self, version: int) -> None:
+        self._acted_on = max(self._acted_on, version)
+
+    def forget_goals(self) -> None:
+        self._acted_on = 0

@@ -339,6 +339,16 @@ async def test_goals_of_a_lower_epoch_are_refused(ground: Ground) -> None:
     assert ground.machine.starts == 0
 
 
+async def test_goals_of_a_lower_version_are_refused_by_the_next_agent_as_well(
+    ground: Ground,
+) -> None:
+    ground.memory.act_on(9)
+    ground.want(Goal.RUN)
+    with pytest.raises(Fenced, match="goals of version 9"):
+        await ground.agent.tick()
+    assert ground.machine.starts == 0
+
+
 async def test_who_refuses_the_past_still_tells_what_runs(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.agent.tick()
