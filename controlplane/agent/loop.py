@@ -267,10 +267,12 @@ class Agent:
         """Run an instance again that ended by itself, or end one.
 
         A slot may run another release than its goal's when the host was another machine's
-        meanwhile: nothing routes to it any more.
+        meanwhile: nothing routes to it any more. What was drained and is to run after all, because
+        PostgreSQL went back to before its drain, never gets ready again: it begins anew.
         """
         stranger = running.alive and running.spec != goal.release.spec
-        if goal.goal is Goal.STOP or stranger:
+        spent = running.alive and status.drained(watch, running, policy, self.clock.monotonic())
+        if goal.goal is Goal.STOP or stranger or spent:
             if not running.stopping:
                 self.say("stops", slot=running.slot, release=running.spec.version)
             await self.runtime.stop(running.slot, policy.stop_grace_s)

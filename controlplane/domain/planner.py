@@ -157,10 +157,12 @@ def _verifying(rollout: Rollout, fleet: Fleet, policy: Policy, now: float) -> Pl
             return _agents(rollout, fleet, policy, now)
         return _waiting(rollout, wait, now, wake_at=until)
     step = _moving(rollout, fleet, policy, now)
-    if step.actions or now >= until or not holds(rollout.target, fleet):
+    baking = rollout.blocker is not None and rollout.blocker.code == BAKING
+    if step.actions or now >= until or not baking or not holds(rollout.target, fleet):
         return step
     # An edge or an agent that fails to answer once says nothing against the release: the bake
-    # goes on. An instance that is not healthy begins it anew, by taking the blocker's place.
+    # goes on. An instance that is not healthy begins it anew, by taking the blocker's place, and
+    # so does an edge or an agent that outlasts it.
     return _waiting(rollout, wait, now, wake_at=until, progress=step.progress)
 
 

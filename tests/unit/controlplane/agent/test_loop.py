@@ -339,6 +339,18 @@ async def test_goals_of_a_lower_epoch_are_refused(ground: Ground) -> None:
     assert ground.machine.starts == 0
 
 
+async def test_drained_instance_that_is_to_run_after_all_begins_anew(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(3.0)
+    ground.want(Goal.DRAIN)
+    await ground.ticks(3.0)
+    starts = ground.machine.starts
+    ground.want(Goal.RUN)
+    await ground.ticks(90.0)
+    assert ground.machine.starts == starts + 1
+    assert not ground.machine.slots[1].draining
+
+
 async def test_goals_of_a_lower_version_are_refused_by_the_next_agent_as_well(
     ground: Ground,
 ) -> None:
