@@ -57,7 +57,8 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
 def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
     """Every slot of every host runs this release, admitted and healthy, and nothing else runs.
 
-    Every host but the quarantined ones: what max_unavailable lets us do without is behind.
+    Every host but the quarantined ones: what max_unavailable lets us do without is behind. A restart
+    does not do without any: what runs there has the release already and would not catch up.
     """
     away = quarantined(policy, fleet)
     hosts = [h for h in fleet.hosts if h.name not in away and not h.drained]
@@ -69,6 +70,7 @@ def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
         and bool(hosts)
         and holds(release, fleet)
         and not any(i.silent for i in here)
+        and not any(i.outdated for i in fleet.instances)
         and all(n == policy.instances_per_host for n in per_host_of(here).values())
         and not (fleet.one_environment and differences(fleet.hosts))
     )

@@ -294,6 +294,13 @@ def test_rollout_succeeds_without_a_host_that_the_policy_can_do_without() -> Non
     assert plan(strict, look, strict.policy, 1.0).blocker is not None
 
 
+def test_restart_does_not_do_without_a_host() -> None:
+    stale = [replace(i, outdated=True) for i in full(NEW, "c")]
+    look = away(fleet(*full(NEW, "ab"), *stale))
+    generous = rollout(State.VERIFYING, policy=Policy(max_unavailable=2, bake_s=0.0))
+    assert plan(generous, look, generous.policy, 1.0).state is State.VERIFYING
+
+
 def test_host_that_was_away_is_noted_as_behind_and_nobody_else() -> None:
     look = away(fleet(*full(NEW, "ab"), *full(OLD, "c")))
     baked = rollout(State.VERIFYING, policy=Policy(max_unavailable=2, bake_s=0.0))
