@@ -151,16 +151,17 @@ def show(name: str, connection: Connection) -> None:
 def accept_truth(name: str, yes: str | None, reason: str, connection: Connection) -> None:
     """Go on after PostgreSQL went back in time (a restore, a failover that lost commits).
 
-    Until then instances keep serving and nothing is decided. What PostgreSQL says now becomes what
-    is wanted: rollouts, goals and routing of after that moment are gone.
+    Until then instances keep serving and nothing is decided. Things go on from what runs: hosts
+    that report keep what they run, and what serves goes on serving. Rollouts and releases of after
+    that moment are unknown.
 
     Example: camp env accept-truth production --yes production --reason "restored the 9:00 backup"
     """
     typed(
         name,
         yes,
-        f"What PostgreSQL says of {name} now becomes the truth. Whatever was decided after the"
-        " moment it went back to is lost; hosts and edges will be brought to it.",
+        f"What PostgreSQL says of {name} now becomes the truth: rollouts and releases of after the"
+        " moment it went back to are lost. What runs goes on running, and serving.",
     )
 
     async def work() -> TruthAccepted:

@@ -23,7 +23,7 @@ from controlplane.cli.common import (
 )
 from controlplane.cli.watch import watch as watch_rollout
 from controlplane.client import ControlClient
-from controlplane.domain.model import Kind
+from controlplane.domain.model import MOST_INSTANCES, Kind
 from controlplane.domain.naming import ROLLOUT_ID
 from controlplane.wire import RolloutView, Why
 
@@ -117,7 +117,7 @@ def restart(
 
 @rollout.command("scale")
 @click.argument("environment")
-@click.argument("instances", type=click.IntRange(min=1))
+@click.argument("instances", type=click.IntRange(1, MOST_INSTANCES))
 @watching
 @timeout
 @reason_option

@@ -13,6 +13,7 @@ from controlplane.wire import HostView, InstanceView, RolloutView, StatusView
 # On a screen of 24 lines: what is left after the head, the rollout and the prompt.
 HOST_LINES = 10
 DRIFT_LINES = 4
+SLOTS = 12
 
 
 @click.command()
@@ -39,7 +40,7 @@ def lines(found: StatusView) -> Iterator[str]:
     e = found.environment
     previous = f", back to {e.previous.version}" if e.previous else ""
     available = sum(i.available for h in found.hosts for i in h.instances)
-    wanted = e.policy.instances_per_host * len(e.hosts)
+    wanted = e.policy.instances_per_host * sum(not h.drained for h in found.hosts)
     yield f"{e.name}  {e.current.version if e.current else 'nothing yet'}{previous}"
     yield f"instances  {available} of {wanted} available; {runs(e) or 'none is wanted'}"
     yield f"table      revision {found.table_revision}, {found.admitted} admitted"
@@ -86,7 +87,10 @@ def _hosts(hosts: tuple[HostView, ...]) -> Iterator[str]:
     width = max((len(h.name) for h in shown), default=0)
     for host in sorted(shown, key=lambda h: h.name):
         silent = "silent  " if host.silent else ""
-        slots = "  ".join(_slot(i) for i in host.instances) or "nothing"
+        silent += "drained  " if host.drained else ""
+        silent += "behind  " if host.behind else ""
+        slots = "  ".join(_slot(i) for i in host.instances[:SLOTS]) or "nothing"
+        slots += f"  and {len(host.instances) - SLOTS} more" if len(host.instances) > SLOTS else ""
         yield f"{host.name:<{width}}  {silent}{slots}"
     if len(hosts) > len(shown):
         yield f"and {len(hosts) - len(shown)} hosts more; see camp host list"

@@ -20,7 +20,7 @@ def drift(environment: Environment, fleet: Fleet) -> tuple[str, ...]:
         *(
             f"{host.name} has {run[host.name]} of {wanted} instances"
             for host in fleet.hosts
-            if run[host.name] != wanted
+            if run[host.name] != wanted and not host.drained
         ),
         *(clause for instance in fleet.instances if (clause := _of(instance, environment.current))),
     )

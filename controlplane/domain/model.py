@@ -91,6 +91,10 @@ def nameless(spec: Spec) -> Release:
     return Release(spec.version, spec.digest, "", "", "", "", spec.config_hash)
 
 
+# On one host: beyond this a number is a slip of the finger, and the host would go down with it.
+MOST_INSTANCES = 32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How an environment wants to be changed; counts may be given as "25%" of the fleet."""

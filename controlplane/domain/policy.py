@@ -13,7 +13,7 @@ from typing import Any
 from controlplane.domain.bounds import immovable
 from controlplane.domain.errors import Invalid
 from controlplane.domain.follow import FIELDS, Follow, follow_of
-from controlplane.domain.model import Policy
+from controlplane.domain.model import MOST_INSTANCES, Policy
 from controlplane.domain.route import EVERYTHING, ROUTE_FIELDS, Route, route_of
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -138,7 +138,8 @@ def _check(name: str, default: object) -> Callable[[object], str]:
         case float():
             return _seconds(name)
         case _:
-            return _whole(0 if name == "max_restarts" else 1)
+            most = MOST_INSTANCES if name == "instances_per_host" else None
+            return _whole(0 if name == "max_restarts" else 1, most)
 
 
 def _amount(least: int) -> Callable[[object], str]:
@@ -169,10 +170,13 @@ def _seconds(name: str) -> Callable[[object], str]:
     return check
 
 
-def _whole(least: int) -> Callable[[object], str]:
+def _whole(least: int, most: int | None = None) -> Callable[[object], str]:
     def check(value: object) -> str:
         good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        return "" if good else f"write a whole number from {least}"
+        good = good and (most is None or int(str(value)) <= most)
+        return (
+            "" if good else f"write a whole number from {least}" + (f" to {most}" if most else "")
+        )
 
     return check
 

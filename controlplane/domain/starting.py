@@ -7,6 +7,7 @@ from dataclasses import replace
 from controlplane.domain.bounds import immovable
 from controlplane.domain.errors import Conflict, Invalid
 from controlplane.domain.model import (
+    MOST_INSTANCES,
     Environment,
     Kind,
     Release,
@@ -60,8 +61,8 @@ def running(environment: Environment) -> Release:
 
 def scaled(environment: Environment, instances: int) -> Environment:
     """The environment with so many instances on each host. Raises Invalid."""
-    if instances < 1:
-        raise Invalid("instances: write a whole number from 1.")
+    if not 1 <= instances <= MOST_INSTANCES:
+        raise Invalid(f"instances: write a whole number from 1 to {MOST_INSTANCES}.")
     policy = replace(environment.policy, instances_per_host=instances)
     if problem := immovable(policy, len(environment.hosts)):
         raise Invalid(problem)
@@ -74,7 +75,7 @@ def make_room(active: Rollout | None, supersede: bool) -> None:
         return
     raise Conflict(
         f"Rollout {active.id} to {active.target.version} is {active.state} in "
-        f"{active.environment}; wait for it, abort it, or start again with --supersede."
+        f"{active.environment}; wait for it or abort it; camp rollout start takes --supersede."
     )
 
 

@@ -18,8 +18,10 @@ def explain(
 ) -> Why:
     """The whole answer; `bus_fault` says why the leader could not be asked for, `reason` why
     somebody who could lead does not."""
-    blocker = _outer_blocker(rollout, now, leader, reason, bus_fault) if rollout.active else None
-    blocker = blocker or rollout.blocker
+    outer = _outer_blocker(rollout, now, leader, reason, bus_fault)
+    # Over is over, unless PostgreSQL has forgotten what came after it.
+    heard = outer if rollout.active or (outer and outer.code == TruthWentBack.code) else None
+    blocker = heard or rollout.blocker
     return Why(
         rollout=rollout.id,
         environment=rollout.environment,

@@ -13,15 +13,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from controlplane.adapters.postgres import decoding, event_log
+from controlplane.adapters.postgres.claims import put_claim
 from controlplane.adapters.postgres.errors import bounded
 from controlplane.adapters.postgres.fence import fence
 from controlplane.adapters.postgres.sweep import sweep
-from controlplane.domain.claims import claim
 from controlplane.domain.errors import NotFound, Stale
 from controlplane.domain.goals import HostDesired
-from controlplane.domain.model import Policy, Rollout
+from controlplane.domain.model import Rollout
 from controlplane.domain.protocol import PROTOCOL
-from controlplane.domain.records import LOOK_VALID_S, Changes, HostRow, Snapshot
+from controlplane.domain.records import LOOK_VALID_S, Changes, Snapshot
 from controlplane.domain.reports import HostReport
 
 TIMEOUT_S = 4.0
@@ -134,25 +134,6 @@ WHERE hosts.environment = :environment AND hosts.name = verdict.name
 RETURNING changed
 """)
 
-# Locked, so that of two claimants the second sees the first.
-CLAIMED = text("""
-SELECT json_build_object(
-    'now', extract(epoch FROM clock_timestamp()),
-    'policy', e.policy,
-    'row', json_build_object(
-        'name', h.name, 'desired_version', 0, 'images', json_build_array(), 'report', NULL,
-        'report_version', 0, 'seen_at', coalesce(extract(epoch FROM h.seen_at), 0),
-        'holder', h.holder, 'rival', h.rival))::text
-FROM hosts h JOIN environments e ON e.name = h.environment
-WHERE h.environment = :environment AND h.name = :host
-FOR NO KEY UPDATE OF h
-""")
-
-PUT_CLAIM = text("""
-UPDATE hosts SET holder = :holder, rival = CAST(CAST(:rival AS text) AS jsonb)
-WHERE environment = :environment AND name = :host
-""")
-
 EPOCH = text("SELECT epoch FROM leaders WHERE environment = :environment")
 
 LED = text("""
@@ -252,14 +233,7 @@ class _Versions(msgspec.Struct):
     table: int
 
 
-class _Claimed(msgspec.Struct):
-    now: float
-    policy: Policy
-    row: HostRow
-
-
 _versions = msgspec.json.Decoder(_Versions)
-_claimed = msgspec.json.Decoder(_Claimed)
 
 
 class PostgresStore:
@@ -299,16 +273,8 @@ class PostgresStore:
         return None if found is None else decoding.read_desired(found)
 
     async def claim(self, host: str, agent: str) -> str:
-        mine = {"environment": self._environment, "host": host}
         async with bounded(self._timeout_s), self._engine.begin() as connection:
-            found = await connection.scalar(CLAIMED, mine)
-            if found is None:
-                raise NotFound(f"{self._environment} has no host {host}.")
-            seen = _claimed.decode(found)
-            holder, rival = claim(seen.row, agent, seen.policy.host_silence_s, seen.now)
-            values = {"holder": holder, "rival": rival and as_json(rival)}
-            await connection.execute(PUT_CLAIM, mine | values)
-        return holder
+            return await put_claim(connection, self._environment, host, agent)
 
     async def tell(self, events: tuple[tuple[str, str], ...]) -> None:
         async with bounded(self._timeout_s), self._engine.begin() as connection:

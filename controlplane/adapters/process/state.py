@@ -152,6 +152,7 @@ def written_at(folder: Path) -> float:
 
 def free_port(address: str, taken: frozenset[int]) -> int:
     """A port that was free a moment ago. Raises OSError when none is found."""
+    reason = "all are taken"
     for port in random.sample(PORTS, PORT_ATTEMPTS):
         if port in taken:
             continue
@@ -160,10 +161,12 @@ def free_port(address: str, taken: frozenset[int]) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
-            except OSError:
+            except OSError as error:
+                reason = error.strerror or str(error)
                 continue
             return port
-    raise OSError(f"no free port on {address} among {PORTS.start} to {PORTS.stop - 1}")
+    where = f"{address}, ports {PORTS.start} to {PORTS.stop - 1}"
+    raise OSError(f"cannot listen on {where}: {reason}; check the agent's --address")
 
 
 def open_log(folder: Path) -> IO[bytes]:

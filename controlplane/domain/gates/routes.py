@@ -37,7 +37,7 @@ def _served(reading: EdgeReading, table: Table) -> str:
 def reach(fleet: Fleet) -> Wait | None:
     """Every edge can reach what it sends traffic to."""
     for instance in fleet.instances:
-        if instance.unreached_by and instance.phase in SERVING:
+        if instance.unreached_by and instance.phase in SERVING and not instance.silent:
             edge = instance.unreached_by[0]
             return Wait(
                 "edge_calls_down",

@@ -86,5 +86,5 @@ def told_failures(bad: list[Instance], may_fail: int, release: Release) -> str:
     first = bad[0]
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
     allowed = f" ({may_fail} may fail)" if may_fail else ""
-    detail = f": {first.detail}" if first.detail else "."
+    detail = f": {first.detail.rstrip('.')}" if first.detail else "."
     return f"{release.version} did not become ready on {first.name}{more}{allowed}{detail}"

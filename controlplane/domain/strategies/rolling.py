@@ -57,8 +57,8 @@ def converge(release: Release, fleet: Fleet, policy: Policy) -> tuple[Action, ..
 def converged(release: Release, fleet: Fleet, policy: Policy) -> bool:
     """Every slot of every host runs this release, admitted and healthy, and nothing else runs.
 
-    Every host but the quarantined ones: what max_unavailable lets us do without is behind. A restart
-    does not do without any: what runs there has the release already and would not catch up.
+    Every host but the quarantined ones: what max_unavailable lets us do without is behind. A
+    restart does not do without any: what runs there has the release and would not catch up.
     """
     away = quarantined(policy, fleet)
     hosts = [h for h in fleet.hosts if h.name not in away and not h.drained]

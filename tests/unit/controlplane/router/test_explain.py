@@ -64,6 +64,12 @@ def test_truth_that_went_back_names_the_command_that_accepts_it() -> None:
     assert why.blocker.next_actions == ("camp env accept-truth local",)
 
 
+def test_truth_that_went_back_is_told_of_a_finished_rollout_as_well() -> None:
+    reason = Reason("host-a#7", "truth_went_back", "PostgreSQL went back in time.")
+    why = explain(a_rollout(State.SUCCEEDED), 150.0, None, reason)
+    assert why.sentence == "PostgreSQL went back in time."
+
+
 def test_a_living_leader_outweighs_what_another_candidate_said() -> None:
     reason = Reason("host-a#7", "store_unavailable", "PostgreSQL did not answer.")
     assert explain(a_rollout(State.PROGRESSING), 150.0, LEADER, reason).blocker is None
