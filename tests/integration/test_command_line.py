@@ -59,7 +59,7 @@ async def test_environment_is_deleted_by_its_name_only(shell: Shell, tmp_path: P
     file.write_text(FILE, encoding="utf-8")
     await shell.told("env", "apply", str(file))
     wrong = await shell.camp("env", "delete", "local", "--yes", "lokal")
-    assert (wrong.exit_code, "nothing was deleted" in wrong.stderr) == (1, True)
+    assert (wrong.exit_code, "nothing was done" in wrong.stderr) == (1, True)
     assert await shell.told("env", "delete", "local", "--yes", "local") == "local is deleted\n"
     assert (await shell.camp("env", "show", "local")).exit_code == 1
     assert "alice deleted local" in await shell.told("events")

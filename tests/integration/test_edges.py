@@ -178,10 +178,12 @@ async def test_deleted_keys_are_written_again_by_the_leader(place: Site, edges: 
     async def whole() -> bool:
         async with routed(edges) as routing:
             table = (await place.store.observe()).table
-            return (await reading(routing, edges.stays)).confirms(table)
+            found = await routing.published()
+            confirmed = (await reading(routing, edges.stays)).confirms(table)
+        return (
+            found is not None
+            and confirmed
+            and (found.revision, found.whole) == (table.revision, True)
+        )
 
     assert await eventually(whole, LONG_S)
-    async with routed(edges) as routing:
-        found = await routing.published()
-    assert found is not None
-    assert (found.revision, found.whole) == ((await place.store.observe()).table.revision, True)

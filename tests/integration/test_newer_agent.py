@@ -15,13 +15,13 @@ from controlplane.domain.look import look
 from controlplane.domain.model import State
 from controlplane.domain.protocol import PROTOCOL
 from controlplane.domain.reports import HostReport, Phase, SlotReport
-from controlplane.domain.tokens import token_hash
+from controlplane.domain.tokens import token_hash, token_of
 from controlplane.leader.loop import decide
 from tests.fakes.newer import newer
 from tests.ledgers import ENVIRONMENT, a_release, a_start, furnish, lead
 from tests.served import serving
 
-TOKEN = "camp_test"
+TOKEN = token_of(bytes(32))
 
 
 async def test_report_that_cannot_be_read_is_shown_everywhere_and_stops_nobody(

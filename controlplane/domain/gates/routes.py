@@ -13,13 +13,12 @@ def edges(fleet: Fleet) -> Wait | None:
     if fleet.confirmed:
         return None
     reading = max(fleet.unconfirmed, key=lambda r: r.unconfirmed_s)
-    seen = f"Revision {fleet.table.revision} is wanted: {_served(reading, fleet.table)}."
     remove = (f"remove {reading.edge} with camp env apply",) if reading in fleet.lost else ()
     return Wait(
         "edge_unconfirmed",
-        f"Edge {reading.edge} does not serve the intended table.",
+        f"Edge {reading.edge} does not serve the intended table. {reading.cause}".rstrip(),
         ("check that the edge runs and reads Redis", *remove, "pause", "abort"),
-        f"{seen} {reading.cause}".rstrip(),
+        f"Revision {fleet.table.revision} is wanted: {_served(reading, fleet.table)}.",
     )
 
 

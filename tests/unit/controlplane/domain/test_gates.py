@@ -77,7 +77,7 @@ def test_known_cause_of_a_lagging_edge_is_in_the_blocker() -> None:
     deaf = EdgeReading("http://e", 4, cause="Redis does not tell edges of changed keys.")
     wait = gates.edges(fleet(unconfirmed=(deaf,)))
     assert wait is not None
-    assert gates.blocker(wait, rollout(), 1.0).told.endswith(deaf.cause)
+    assert wait.sentence.endswith(deaf.cause)
 
 
 def test_lost_edge_may_be_removed() -> None:
