@@ -185,7 +185,7 @@ async def test_edge_that_missed_a_change_is_woken_and_the_blocker_names_the_caus
     await ground.ticks(until=lambda: ground.blocker() == "edge_unconfirmed")
     assert ground.store.rollout is not None
     assert ground.store.rollout.blocker is not None
-    assert ground.store.rollout.blocker.told.endswith(ground.routing.lacks)
+    assert ground.store.rollout.blocker.sentence.endswith(ground.routing.lacks)
     assert ground.edge.table is None
     await ground.ticks(until=lambda: ground.edge.table == ground.store.table)
     assert ground.world.now - 100.0 < 3.0
