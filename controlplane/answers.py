@@ -7,41 +7,24 @@ from typing import TypeVar
 import httpx
 import msgspec
 
+from controlplane.domain import errors
 from controlplane.domain.errors import (
-    AgentSilent,
-    BundleError,
-    BusUnavailable,
     Conflict,
     ControlError,
-    Fenced,
     Invalid,
     NotAllowed,
     NotFound,
-    RuntimeUnavailable,
-    Stale,
-    StoreUnavailable,
     TooManyFailures,
     Unavailable,
 )
 from controlplane.wire import Problem
 
 T = TypeVar("T")
-KNOWN: tuple[type[ControlError], ...] = (
-    AgentSilent,
-    BundleError,
-    BusUnavailable,
-    Conflict,
-    Fenced,
-    Invalid,
-    NotAllowed,
-    NotFound,
-    RuntimeUnavailable,
-    Stale,
-    StoreUnavailable,
-    TooManyFailures,
-    Unavailable,
-)
-BY_CODE = {error.code: error for error in KNOWN}
+BY_CODE = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ControlError)
+}
 BY_STATUS: dict[int, type[ControlError]] = {
     400: Invalid,
     401: NotAllowed,
