@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.process.runtime import LEFT_RUNNING
 from controlplane.embedded.servers import (
     PostgresServer,
@@ -68,6 +70,14 @@ def migrated_template(postgres: PostgresServer) -> str:
 def migrated_database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
     """A database of the test's own with every migration applied."""
     yield from _database(postgres, template=migrated_template)
+
+
+@pytest.fixture
+async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Connections to that database, closed however the test ends."""
+    engine = open_engine(migrated_database_url)
+    yield engine
+    await engine.dispose()
 
 
 @pytest.fixture(scope="session")

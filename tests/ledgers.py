@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.commands import Command
+from controlplane.domain.goals import Goal, SlotGoal
 from controlplane.domain.model import Kind, Policy, Release, Rollout, State, enter
 from controlplane.domain.policy import Draft
 from controlplane.domain.records import Changes
@@ -70,3 +71,20 @@ async def deployed(ledger: PostgresLedger, engine: AsyncEngine, version: str) ->
     """A finished rollout to a version."""
     await ledger.start(a_start(version))
     return await lead(engine, State.SUCCEEDED)
+
+
+async def progressing(ledger: PostgresLedger, engine: AsyncEngine) -> Rollout:
+    """A first rollout, half way."""
+    await furnish(ledger, "1.0.0")
+    await ledger.start(a_start())
+    await lead(engine, State.PROGRESSING)
+    return (await ledger.rollouts(ENVIRONMENT, 1))[0]
+
+
+async def occupy(engine: AsyncEngine, host: str, version: str = "1.0.0") -> None:
+    """Slot 0 of a host is to run a version."""
+    store = PostgresStore(engine, ENVIRONMENT)
+    await store.claim_epoch("test", 0)
+    seen = await store.observe()
+    slot = SlotGoal(host, 0, a_release(version), Goal.RUN, seen.now)
+    await store.commit(1, "test", seen, Changes(slots=(slot,)))

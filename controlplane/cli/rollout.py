@@ -30,6 +30,9 @@ from controlplane.wire import RolloutView, Why
 DEFAULT_TIMEOUT_S = 3600.0
 
 watching = click.option("--watch", "-w", is_flag=True, help="Stay until the rollout is over.")
+superseding = click.option(
+    "--supersede", is_flag=True, help="End the active rollout and take its place."
+)
 timeout = click.option(
     "--timeout",
     "timeout_s",
@@ -58,7 +61,7 @@ def rollout() -> None:
 @click.argument("version")
 @watching
 @timeout
-@click.option("--supersede", is_flag=True, help="End the active rollout and take its place.")
+@superseding
 @reason_option
 @connected
 def start(
@@ -88,7 +91,7 @@ def start(
 @click.argument("environment")
 @watching
 @timeout
-@click.option("--supersede", is_flag=True, help="End the active rollout and take its place.")
+@superseding
 @reason_option
 @connected
 def restart(

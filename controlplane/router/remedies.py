@@ -77,11 +77,7 @@ class HostController(Controller):
         data: JSONBody[HostOrder],
     ) -> HostAnswer:
         """Let the host carry no instances: they leave one batch after the other."""
-        changed = await control.ledger.drain_host(
-            environment, host, actor, data.reason, drained=True
-        )
-        await control.nudge(environment)
-        return HostAnswer(environment=environment, host=host, changed=changed)
+        return await _mark(control, environment, host, actor, data.reason, drained=True)
 
     @post("/release", status_code=200)
     async def release_host(
@@ -93,11 +89,7 @@ class HostController(Controller):
         data: JSONBody[HostOrder],
     ) -> HostAnswer:
         """Let a drained host carry instances again."""
-        changed = await control.ledger.drain_host(
-            environment, host, actor, data.reason, drained=False
-        )
-        await control.nudge(environment)
-        return HostAnswer(environment=environment, host=host, changed=changed)
+        return await _mark(control, environment, host, actor, data.reason, drained=False)
 
     @post("/forget", status_code=200)
     async def forget_host(
@@ -112,3 +104,11 @@ class HostController(Controller):
         await control.ledger.forget_host(environment, host, actor, data.reason)
         await control.nudge(environment)
         return HostAnswer(environment=environment, host=host, changed=True)
+
+
+async def _mark(
+    control: Control, environment: str, host: str, actor: str, reason: str, *, drained: bool
+) -> HostAnswer:
+    changed = await control.ledger.drain_host(environment, host, actor, reason, drained=drained)
+    await control.nudge(environment)
+    return HostAnswer(environment=environment, host=host, changed=changed)

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from controlplane.adapters.postgres.engine import open_engine
+from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.embedded.servers import PostgresServer
 from tests.proxy import Proxy
 from tests.stores import (
@@ -50,3 +52,8 @@ def ground(request: pytest.FixtureRequest) -> Ground:
         return FakeGround()
     found: PostgresGround = request.getfixturevalue("postgres_ground")
     return found
+
+
+@pytest.fixture
+def ledger(engine: AsyncEngine) -> PostgresLedger:
+    return PostgresLedger(engine)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.domain.errors import Conflict, NotFound, Stale
@@ -18,13 +15,6 @@ from controlplane.domain.reports import HostReport
 from controlplane.domain.routing import Member, Published, Table
 from controlplane.domain.truth import beyond
 from tests.ledgers import ENVIRONMENT, a_draft, a_release, furnish
-
-
-@pytest.fixture
-async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(migrated_database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

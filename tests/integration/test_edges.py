@@ -11,7 +11,6 @@ import pytest
 import redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.traefik.routing import NOTIFY, TraefikRouting
 from controlplane.domain.commands import Command
@@ -45,13 +44,6 @@ def edges(tmp_path: Path) -> Iterator[Edges]:
     for edge in pair:
         edge.stop()
     server.stop()
-
-
-@pytest.fixture
-async def engine(migrated_database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = open_engine(migrated_database_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.postgres.ledger import PostgresLedger
 from controlplane.adapters.postgres.store import PostgresStore
 from controlplane.adapters.redis.client import open_redis
@@ -25,9 +25,8 @@ TOKEN = token_of(bytes(32))
 
 
 async def test_report_that_cannot_be_read_is_shown_everywhere_and_stops_nobody(
-    migrated_database_url: str, redis_url: str
+    engine: AsyncEngine, migrated_database_url: str, redis_url: str
 ) -> None:
-    engine = open_engine(migrated_database_url)
     ledger, store = PostgresLedger(engine), PostgresStore(engine, ENVIRONMENT)
     await ledger.add_operator("alice", token_hash(TOKEN))
     await furnish(ledger, "1.0.0")
@@ -48,7 +47,6 @@ async def test_report_that_cannot_be_read_is_shown_everywhere_and_stops_nobody(
         apart, well = await client.hosts(ENVIRONMENT)
         why = await client.why(rollout.id)
         metrics = (await plain.get(f"{served.url}/metrics")).text
-    await engine.dispose()
 
     assert (apart.silent, apart.agent_version, apart.protocol) == (True, "9.0.0", PROTOCOL + 1)
     assert "warming" in apart.unread

@@ -6,35 +6,21 @@ import asyncio
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
 
-from controlplane.adapters.postgres.engine import open_engine
 from controlplane.adapters.redis.client import open_redis
 from controlplane.adapters.redis.logs import RedisLogs
 from controlplane.domain.model import State
 from controlplane.domain.reports import SlotReport
 from controlplane.embedded.servers import TraefikServer
-from tests.agents import LONG_S, QUICK, Site, site
+from tests.agents import LONG_S, QUICK, Site
 from tests.hosts import processes
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-async def place(
-    tmp_path: Path, migrated_database_url: str, redis_url: str, traefik: TraefikServer
-) -> AsyncIterator[Site]:
-    engine = open_engine(migrated_database_url)
-    with site(tmp_path, engine, migrated_database_url, redis_url, traefik.api_url) as made:
-        await made.apply()
-        yield made
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import pytest
 
-from controlplane.adapters.process.no_succession import NoSuccession
-from controlplane.agent.loop import BUSY_S, CALM_S, Agent
+from controlplane.agent.loop import BUSY_S, CALM_S
 from controlplane.domain.environs import whole
-from controlplane.domain.errors import Fenced, HostTaken, NotFound, StoreUnavailable
-from controlplane.domain.goals import Goal, Job, JobState, SlotGoal
-from controlplane.domain.model import Environment, Policy, Release
-from controlplane.domain.reports import Phase, SlotReport
+from controlplane.domain.errors import StoreUnavailable
+from controlplane.domain.goals import Goal, Job, JobState
+from controlplane.domain.reports import Phase
 from controlplane.ports.runtime import KEPT_RUNS
 from tests.build import NEW, OLD, rollout
-from tests.fakes.bus import FakeBus
 from tests.fakes.health import FakeHealth
-from tests.fakes.memory import FakeMemory
-from tests.fakes.redis import FakeRedis
-from tests.fakes.runtime import Behaviour, FakeMachine, FakeRuntime
-from tests.fakes.store import FakeStore
-from tests.fakes.world import StrikingWorld
-
-POLICY = Policy(
-    min_healthy_s=0.5, start_deadline_s=5.0, drain_deadline_s=3.0, stop_grace_s=1.0, max_restarts=2
-)
-
-
-@dataclass
-class Ground:
-    """One host on virtual time, with a store that it can be told through."""
-
-    world: StrikingWorld = field(default_factory=StrikingWorld)
-    behaviours: dict[str, Behaviour] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.redis = FakeRedis(self.world)
-        self.store = FakeStore(self.world, Environment("test", ("host-a",), ("http://e",), POLICY))
-        self.store.issued = 1
-        self.machine = FakeMachine(self.world, "host-a", self.behaviours)
-        self.machine.preload(OLD)
-        self.memory = FakeMemory()
-        self.agent = self.born()
-
-    def born(self) -> Agent:
-        runtime, health = (
-            FakeRuntime(self.machine),
-            FakeHealth(self.world, {"host-a": self.machine}),
-        )
-        bus = FakeBus(self.redis)
-        ports = (self.store, runtime, health, self.memory, bus, self.world)
-        return Agent("host-a", *ports, NoSuccession())
-
-    def want(self, goal: Goal, release: Release = OLD) -> None:
-        self.store.slots["host-a", 1] = SlotGoal("host-a", 1, release, goal, self.world.now)
-        self.touched()
-
-    def hold(self, *images: Release) -> None:
-        row = self.store.hosts["host-a"]
-        self.store.hosts["host-a"] = replace(row, images=images)
-        self.touched()
-
-    def touched(self) -> None:
-        self.store._goals = None
-        self.store._desired.clear()
-
-    async def ticks(self, seconds: float) -> None:
-        """Let time pass in the steps that the agent asks for."""
-        end = self.world.now + seconds
-        while self.world.now < end:
-            self.world.now += await self.agent.tick()
-
-    def told(self) -> SlotReport:
-        report = self.store.hosts["host-a"].report
-        assert report is not None
-        return report.slots[0]
-
-
-@pytest.fixture
-def ground() -> Ground:
-    return Ground(behaviours={OLD.digest: Behaviour(start_s=0.3, streams_s=1.0)})
+from tests.fakes.runtime import Behaviour
+from tests.one_host import POLICY, Ground
 
 
 async def test_missing_instance_is_started_and_becomes_healthy(ground: Ground) -> None:
@@ -224,6 +157,18 @@ async def test_restarted_agent_leaves_a_drain_its_time(ground: Ground) -> None:
     assert not ground.told().drained
 
 
+async def test_drained_instance_that_is_to_run_after_all_begins_anew(ground: Ground) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(3.0)
+    ground.want(Goal.DRAIN)
+    await ground.ticks(3.0)
+    starts = ground.machine.starts
+    ground.want(Goal.RUN)
+    await ground.ticks(90.0)
+    assert ground.machine.starts == starts + 1
+    assert not ground.machine.slots[1].draining
+
+
 async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.ticks(1.5)
@@ -329,80 +274,6 @@ async def test_nothing_is_done_while_the_store_is_down(ground: Ground) -> None:
     with pytest.raises(StoreUnavailable):
         await ground.agent.tick()
     assert ground.machine.starts == 0
-
-
-async def test_goals_of_a_lower_epoch_are_refused(ground: Ground) -> None:
-    ground.want(Goal.RUN)
-    ground.memory.remember(2)
-    with pytest.raises(Fenced, match="epoch 2"):
-        await ground.agent.tick()
-    assert ground.machine.starts == 0
-
-
-async def test_drained_instance_that_is_to_run_after_all_begins_anew(ground: Ground) -> None:
-    ground.want(Goal.RUN)
-    await ground.ticks(3.0)
-    ground.want(Goal.DRAIN)
-    await ground.ticks(3.0)
-    starts = ground.machine.starts
-    ground.want(Goal.RUN)
-    await ground.ticks(90.0)
-    assert ground.machine.starts == starts + 1
-    assert not ground.machine.slots[1].draining
-
-
-async def test_goals_of_a_lower_version_are_refused_by_the_next_agent_as_well(
-    ground: Ground,
-) -> None:
-    ground.memory.act_on(9)
-    ground.want(Goal.RUN)
-    with pytest.raises(Fenced, match="goals of version 9"):
-        await ground.agent.tick()
-    assert ground.machine.starts == 0
-
-
-async def test_who_refuses_the_past_still_tells_what_runs(ground: Ground) -> None:
-    ground.want(Goal.RUN)
-    await ground.agent.tick()
-    ground.memory.remember(9)
-    ground.want(Goal.STOP)
-    with pytest.raises(Fenced, match="epoch 9"):
-        await ground.agent.tick()
-    report = ground.store.hosts[ground.agent.host].report
-    assert report is not None
-    assert (report.epoch, [s.slot for s in report.slots]) == (9, [1])
-    assert "epoch 9" in report.runtime_error
-    assert not ground.machine.slots[1].stopping
-
-
-async def test_highest_epoch_is_remembered_before_it_is_obeyed(ground: Ground) -> None:
-    ground.store.issued = 7
-    await ground.agent.tick()
-    assert ground.memory.epoch() == 7
-
-
-async def test_host_that_the_environment_does_not_know_says_so(ground: Ground) -> None:
-    ground.agent.host = "host-z"
-    with pytest.raises(NotFound, match="host-z"):
-        await ground.agent.tick()
-
-
-async def test_second_agent_of_a_host_does_nothing_and_says_whose_it_is(ground: Ground) -> None:
-    ground.want(Goal.RUN)
-    ground.store.hosts["host-a"] = replace(ground.store.hosts["host-a"], holder="first")
-    ground.touched()
-    with pytest.raises(HostTaken, match="Agent first works for host-a"):
-        await ground.agent.tick()
-    assert (ground.machine.starts, ground.agent.yields()) == (0, True)
-    assert ground.store.hosts["host-a"].report is None
-
-
-async def test_agent_claims_its_host_before_it_acts(ground: Ground) -> None:
-    ground.agent.id = "first"
-    ground.want(Goal.RUN)
-    await ground.agent.tick()
-    assert ground.store.hosts["host-a"].holder == "first"
-    assert ground.machine.starts == 1
 
 
 async def test_environment_is_told_by_hashes_and_an_instance_keeps_the_one_it_began_with(
