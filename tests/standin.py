@@ -20,11 +20,13 @@ STATE = {{"drained": False}}
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         ready = not STATE["drained"] and BEHAVIOUR.get("ready", True)
-        reason = None if ready else "draining" if STATE["drained"] else "has no model"
+        status = "draining" if STATE["drained"] else "ready" if ready else "unready"
+        reason = {{"draining": "draining", "unready": "has no model"}}.get(status)
         streams = BEHAVIOUR.get("streams", 0)
         if self.path == "/health/live" and not BEHAVIOUR.get("live", True):
             ready = False
-        self.say(200 if ready else 503, {{**ANSWER, "streams": streams, "reason": reason}})
+        told = {{"status": status, "streams": streams, "reason": reason}}
+        self.say(200 if ready else 503, {{**ANSWER, **told}})
 
     def do_POST(self):
         STATE["drained"] = True

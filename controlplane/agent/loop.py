@@ -250,6 +250,8 @@ class Agent:
                 if left_s is not None:
                     drains[one.address] = left_s
             elif goal is not None:
+                if probe.draining:
+                    watch = status.draining(watch, probe, now)
                 watch = await self._step(watch, one, goal, desired.policy)
             self.watches[slot] = watch
             told = status.report(watch, one, probe, desired.policy, self.clock.monotonic())

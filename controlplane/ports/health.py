@@ -11,13 +11,17 @@ from controlplane.domain.model import Spec
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What an instance said of itself; spec is None when nothing answered."""
+    """What an instance said of itself; spec is None when nothing answered.
+
+    `draining`: it takes no more traffic and never will again.
+    """
 
     ready: bool
     spec: Spec | None = None
     streams: int = 0
     requests: int = 0
     detail: str = ""
+    draining: bool = False
 
 
 class Health(Protocol):

@@ -91,7 +91,8 @@ async def test_drained_instance_is_not_ready_however_often_it_is_asked(asked: As
     await asked.answer(address, lambda p: p.ready)
     await asked.health.drain(address, 5.0)
     await asked.health.drain(address, 5.0)
-    assert (await asked.health.probe(address)).detail == "draining"
+    probe = await asked.health.probe(address)
+    assert (probe.detail, probe.draining) == ("draining", True)
 
 
 async def test_unreachable_instance_is_an_answer(asked: Asked) -> None:

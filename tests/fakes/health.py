@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from controlplane.ports.health import Probe
-from tests.fakes.runtime import FakeMachine, FakeProcess
+from tests.fakes.runtime import FakeMachine
 from tests.fakes.world import World
 
 
@@ -34,8 +34,9 @@ class FakeHealth:
         probe = process.probe
         if probe is None or probe.ready != ready or probe.streams != streams:
             spec = process.behaviour.answers_as or process.spec
-            detail = "" if ready else _why(process)
-            probe = process.probe = Probe(ready, spec, streams, streams, detail)
+            leaves = process.draining or process.stopping
+            detail = "" if ready else "draining" if leaves else "not ready"
+            probe = process.probe = Probe(ready, spec, streams, streams, detail, leaves)
         return probe
 
     async def drain_all(self, deadlines_s: Mapping[str, float]) -> None:
@@ -54,7 +55,3 @@ class FakeHealth:
 
 
 SILENT = Probe(False, detail="nothing answers")
-
-
-def _why(process: FakeProcess) -> str:
-    return "draining" if process.draining or process.stopping else "not ready"

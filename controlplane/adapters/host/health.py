@@ -29,6 +29,7 @@ class ReadyAnswer(msgspec.Struct, frozen=True):
     streams: int
     requests: int
     reason: str | None = None
+    status: str = ""
 
 
 class HttpHealth:
@@ -58,7 +59,8 @@ class HttpHealth:
         spec = Spec(body.version, body.digest, body.config_hash)
         ready = answer.status_code == httpx.codes.OK
         detail = "" if ready else body.reason or f"not ready ({answer.status_code})"
-        return Probe(ready, spec, body.streams, body.requests, detail)
+        draining = body.status == "draining"
+        return Probe(ready, spec, body.streams, body.requests, detail, draining)
 
     async def probe_all(self, addresses: Collection[str]) -> dict[str, Probe]:
         asked = tuple(addresses)

@@ -169,6 +169,21 @@ async def test_drained_instance_that_is_to_run_after_all_begins_anew(ground: Gro
     assert not ground.machine.slots[1].draining
 
 
+async def test_drain_of_an_earlier_agent_that_nobody_remembers_begins_anew_as_well(
+    ground: Ground,
+) -> None:
+    ground.want(Goal.RUN)
+    await ground.ticks(3.0)
+    ground.want(Goal.DRAIN)
+    await ground.agent.tick()
+    starts = ground.machine.starts
+    ground.want(Goal.RUN)
+    ground.agent = ground.born()
+    await ground.ticks(10.0)
+    assert ground.machine.starts == starts + 1
+    assert ground.told().phase is Phase.HEALTHY
+
+
 async def test_stopped_instance_leaves_its_slot(ground: Ground) -> None:
     ground.want(Goal.RUN)
     await ground.ticks(1.5)
