@@ -99,10 +99,10 @@ class _Episode:
         self._until(begin + faults.CALM_AT_S, lambda: not cluster.timers and self._ended())
         world.preempt_every = 0
         self._until(world.now + LIMIT_S, self._ended)
-        rollout = cluster.store.rollout
-        if rollout is None or not self._ended():
-            raise Violation(f"I7: the rollout is still {rollout and rollout.state}")
-        self._until(world.now + LIMIT_S, lambda: not cluster.timers)
+        self._must_have_ended()
+        # What still strikes or steers after that may resume it: then it must end once more.
+        self._until(world.now + LIMIT_S, lambda: not cluster.timers and self._ended())
+        rollout = self._must_have_ended()
         self._until(world.now + 90.0, self._healthy)
         self._check_end(rollout)
         return rollout
@@ -112,6 +112,12 @@ class _Episode:
         while not done() and cluster.scheduler.turns < MAX_TURNS:
             if not cluster.step(until):
                 return
+
+    def _must_have_ended(self) -> Rollout:
+        rollout = self.cluster.store.rollout
+        if rollout is None or not self._ended():
+            raise Violation(f"I7: the rollout is still {rollout and rollout.state}")
+        return rollout
 
     def _ended(self) -> bool:
         rollout = self.cluster.store.rollout
